@@ -1,0 +1,1 @@
+"""Comserv: manages virtual machines on any number of Proxmox VE servers."""

@@ -1,0 +1,1 @@
+"""A Proxmox VE to talk to, on loopback: strict and awkward like the real one."""
