@@ -1,0 +1,78 @@
+"""The picture of a server: what one sweep of `/cluster/resources` and `/cluster/status` saw, with its age."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from comserv.domain.guest import Guest
+from comserv.domain.server import ServerState
+
+
+@dataclass(frozen=True)
+class Node:
+    """A host. cpu 0 to 1, sizes in bytes, None where the token lacks Sys.Audit."""
+
+    name: str
+    online: bool
+    cpu: float | None = None
+    cores: int | None = None
+    memory: int | None = None
+    memory_used: int | None = None
+    uptime: int | None = None
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A storage as seen from one node. content: images, iso, backup, …; sizes in bytes."""
+
+    node: str
+    name: str
+    type: str = ""
+    content: frozenset[str] = frozenset()
+    shared: bool = False
+    active: bool = True
+    total: int | None = None
+    used: int | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What was seen of a server at `as_of`. `revision` grows when anything in it changed.
+
+    as_of: when Proxmox's answer was read; it may itself be up to 10 s old (semantics section 15).
+    cluster: the cluster's name, empty on a single node. quorate: None where it was not told.
+    """
+
+    server: str
+    as_of: datetime | None
+    revision: int = 0
+    version: str = ""
+    cluster: str = ""
+    quorate: bool | None = None
+    nodes: tuple[Node, ...] = ()
+    storages: tuple[Storage, ...] = ()
+    guests: tuple[Guest, ...] = ()
+
+
+@dataclass(frozen=True)
+class Health:
+    """How a server's sweeps go: state, latency of the last good one in ms, since when it fails and with which words."""
+
+    server: str
+    state: ServerState = ServerState.UNREACHED
+    latency_ms: float | None = None
+    last_good: datetime | None = None
+    failing_since: datetime | None = None
+    failures: int = 0
+    next_try: datetime | None = None
+    error_title: str = ""
+    error_detail: str = ""
+    error_cure: str = ""
+    requests_last_minute: int = 0
+
+
+@dataclass(frozen=True)
+class View:
+    """A server's picture with its health, as the pages and the API show it."""
+
+    picture: Picture
+    health: Health = field(default_factory=lambda: Health(""))

@@ -1,0 +1,1 @@
+"""The only code that speaks SQL: database, tables, one module per noun, migrations."""

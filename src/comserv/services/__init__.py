@@ -1,0 +1,1 @@
+"""What a person may ask for: one function = one intention = one permission check = one transaction."""

@@ -1,0 +1,1 @@
+"""Pages for people: form in, HTML out; one module per noun."""
