@@ -79,7 +79,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Job:
-    """id: sortable by time, for example `0d7k3v9a1x-4q2m7t`. title: "Create web-01". request: without secrets. revision: grows with each change."""
+    """id: sortable by time, for example `0d7k3v9a1x4q2m7t`. title: "Create web-01". request: without secrets.
+
+    revision grows with each change of the job or of one of its steps.
+    """
 
     id: str
     kind: JobKind
