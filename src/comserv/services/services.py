@@ -1,0 +1,28 @@
+"""Everything that pages, the API and the live stream may call, one attribute per noun; wired in app.py."""
+
+from dataclasses import dataclass
+
+from comserv.services.audit import Audit
+from comserv.services.finding import Finder
+from comserv.services.guests import Guests
+from comserv.services.jobs import Jobs
+from comserv.services.live import Live
+from comserv.services.overview import Overview
+from comserv.services.people import People
+from comserv.services.servers import Servers
+from comserv.services.sessions import Sessions
+from comserv.services.vms import Vms
+
+
+@dataclass(frozen=True)
+class Services:
+    servers: Servers
+    guests: Guests
+    vms: Vms
+    jobs: Jobs
+    people: People
+    sessions: Sessions
+    audit: Audit
+    overview: Overview
+    finder: Finder
+    live: Live
