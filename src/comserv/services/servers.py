@@ -7,7 +7,7 @@ from datetime import datetime
 from comserv.domain.connection import CertificateSeen, Stage
 from comserv.domain.person import Actor
 from comserv.domain.picture import Health, Picture
-from comserv.domain.server import Server, TokenId, Tls
+from comserv.domain.server import Server, Tls, TokenId
 
 
 @dataclass(frozen=True)
