@@ -1,4 +1,4 @@
-"""Settings by environment (`COMSERV_…`) or file (`COMSERV_SETTINGS_FILE`, lines of NAME=value). Each states its unit, default and reason."""
+"""Settings by environment (`COMSERV_…`) or by a file of NAME=value lines that COMSERV_SETTINGS_FILE names."""
 
 import os
 from datetime import timedelta
