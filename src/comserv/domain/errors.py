@@ -27,7 +27,8 @@ ComservError
         ├── VmidTaken           the number is in use
         ├── GuestLocked         the configuration carries a lock
         ├── LockTimeout         Proxmox waited 10 s for a lock of its own
-        └── DigestMismatch      somebody else changed the configuration meanwhile
+        ├── DigestMismatch      somebody else changed the configuration meanwhile
+        └── TaskMissing         there is no task with this UPID
 """
 
 import inspect
@@ -292,4 +293,11 @@ class DigestMismatch(RequestRefused):
     """Somebody else changed the configuration meanwhile; nothing was overwritten.
 
     Look at what is there now, and decide again.
+    """
+
+
+class TaskMissing(RequestRefused):
+    """The server {server} does not know the task any more.
+
+    Proxmox forgets old tasks; look at the guest itself.
     """

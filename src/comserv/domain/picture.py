@@ -22,7 +22,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Storage:
-    """A storage as seen from one node. content: images, iso, backup, …; sizes in bytes."""
+    """A storage as seen from one node. content: images, iso, backup, …; sizes in bytes.
+
+    active: it can be reached. enabled: False only in the list of a node; `/cluster/resources` leaves disabled ones out.
+    """
 
     node: str
     name: str
@@ -32,6 +35,7 @@ class Storage:
     active: bool = True
     total: int | None = None
     used: int | None = None
+    enabled: bool = True
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 
 @dataclass(frozen=True)
@@ -28,3 +29,11 @@ class Rights:
     @property
     def none_at_all(self) -> bool:
         return not any(self.paths.values())
+
+
+@dataclass(frozen=True)
+class TokenFacts:
+    """What `GET /access/users/{user}/token/{name}` tells of a token. expires: None where it never does."""
+
+    expires: datetime | None
+    separated: bool

@@ -66,3 +66,13 @@ class TaskLog:
     start: int
     lines: tuple[str, ...]
     total: int
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """A row of a list of tasks, running or ended; exitstatus as in TaskStatus."""
+
+    upid: Upid
+    running: bool
+    exitstatus: str = ""
+    ended: datetime | None = None
