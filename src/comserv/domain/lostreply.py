@@ -160,7 +160,7 @@ def after_clone(look: CloneLook) -> Next:
     ours = [task for task in clones if task.target == look.target]
     if ours:
         return _follow_clone(look, ours)
-    if any(task.target is None for task in clones):
+    if any(task.target is None and task.status.running for task in clones):
         return KeepLooking(
             _later(look.sent), "A clone of this template runs, and its log does not yet tell its target."
         )
