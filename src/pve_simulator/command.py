@@ -1,0 +1,118 @@
+"""`pve-simulator`: serves simulated Proxmox VE servers on loopback."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pve_simulator import api
+from pve_simulator.clock import Clock
+from pve_simulator.listener import Listener
+from pve_simulator.persistence import Keeper
+from pve_simulator.server import Server
+from pve_simulator.worlds import Plan, make
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command's entry: serves until SIGINT or SIGTERM."""
+    options = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    api.load()
+    try:
+        return asyncio.run(serve(options))
+    except KeyboardInterrupt:
+        return 130
+    except OSError as fault:
+        print(f"pve-simulator: {fault}", file=sys.stderr)  # noqa: T201 - a command speaks on standard error
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options, as other programs rely on them."""
+    made = argparse.ArgumentParser(prog="pve-simulator", description="Serves a simulated Proxmox VE on loopback.")
+    made.add_argument("--port", type=int, required=True, help="port of the first server; 0 takes a free one")
+    made.add_argument("--nodes", type=int, default=1, help="nodes per server (default 1)")
+    made.add_argument("--guests", type=int, default=20, help="VMs and containers per server (default 20)")
+    made.add_argument("--templates", type=int, default=2, help="templates per server, on top (default 2)")
+    made.add_argument("--seed", type=int, default=1, help="what the default world is made from (default 1)")
+    made.add_argument("--servers", type=int, default=1, help="servers on consecutive ports (default 1)")
+    made.add_argument("--speed", type=float, default=1.0, help="what lasts takes 1/SPEED of its time (default 1)")
+    made.add_argument("--world", default="default", choices=("default", "recorded"), help="which world to begin with")
+    made.add_argument("--state", type=Path, help="folder that keeps the world over restarts")
+    return made
+
+
+async def serve(options: argparse.Namespace) -> int:
+    """Serves until a signal."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    keeper = Keeper(options.state)
+    servers, listeners = build(options, keeper)
+    keeper.save(servers)
+    for server, listener in zip(servers, listeners, strict=True):
+        server.start()
+        listener.start()
+    keeping = loop.create_task(keeper.run(servers))
+    print(json.dumps(announcement(servers)), flush=True)  # noqa: T201 - the one line that is the command's result
+    await stop.wait()
+    for listener in listeners:
+        await listener.stop()
+    for server in servers:
+        await server.stop()
+    keeping.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await keeping
+    keeper.save(servers)
+    return 0
+
+
+def build(options: argparse.Namespace, keeper: Keeper) -> tuple[list[Server], list[Listener]]:
+    """Servers and their ports; the first port may be any, the others follow it."""
+    servers: list[Server] = []
+    listeners: list[Listener] = []
+    for number in range(options.servers):
+        plan = Plan(options.world, options.nodes, options.guests, options.templates, options.seed, number)
+        estate = keeper.estate(number) or make(plan)
+        server = Server(estate, Clock(options.speed), keeper.certificates(number))
+        port = options.port if number == 0 else listeners[0].port + number
+        listener = Listener(server, port)
+        server.port = listener.port
+        servers.append(server)
+        listeners.append(listener)
+    return servers, listeners
+
+
+def announcement(servers: list[Server]) -> dict[str, Any]:
+    """The line that tells a program all it needs."""
+    each = [describe(server) for server in servers]
+    return {**each[0], "servers": each}
+
+
+def describe(server: Server) -> dict[str, Any]:
+    """Address, certificate, credentials and templates of one server."""
+    estate = server.estate
+    credentials = {user.id: user.password for user in estate.users.values() if user.password}
+    for user in estate.users.values():
+        credentials |= {f"{user.id}!{token.name}": token.secret for token in user.tokens.values()}
+    named = {"full": "admin@pve!full", "sep": "admin@pve!sep", "none": "low@pve!none"}
+    return {
+        "url": f"https://127.0.0.1:{server.port}",
+        "fingerprint": server.certificates.fingerprint,
+        "tokens": {name: {"id": who, "secret": credentials[who]} for name, who in named.items() if who in credentials},
+        "templates": sorted(guest.vmid for guest in estate.guests.values() if guest.template),
+        "credentials": credentials,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""`/_sim/`: how a test looks into the world and makes things go wrong. From loopback only, without authentication."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from pve_simulator.faults import BadRule
+from pve_simulator.replies import JSON, Reply
+
+if TYPE_CHECKING:
+    from pve_simulator.http import Connection, Head
+    from pve_simulator.server import Server
+
+CONTROL_BODY = 4 * 1024 * 1024
+
+
+async def answer(connection: Connection, head: Head) -> Reply:
+    """The reply to a control request."""
+    body = await connection.body(head, CONTROL_BODY)
+    server = connection.server
+    if not connection.peer.startswith("127.") and connection.peer != "::1":
+        return reply(403, {"error": "control is open to loopback only"})
+    match head.method, head.path:
+        case "GET", "/_sim/world":
+            return reply(200, world(server))
+        case "GET", "/_sim/requests":
+            return reply(200, list(server.requests))
+        case "DELETE", "/_sim/requests":
+            server.requests.clear()
+            return reply(200, {})
+        case "GET", "/_sim/faults":
+            return reply(200, [rule.told for rule in server.faults.rules if not rule.spent])
+        case "POST", "/_sim/faults":
+            return add_faults(server, body)
+        case "DELETE", "/_sim/faults":
+            server.faults.clear()
+            return reply(200, {})
+    return reply(404, {"error": f"no such control: {head.method} {head.path}"})
+
+
+def add_faults(server: Server, body: bytes) -> Reply:
+    """Adds the rules of a body."""
+    try:
+        server.faults.add(json.loads(body))
+    except (ValueError, TypeError, BadRule) as fault:
+        return reply(400, {"error": str(fault)})
+    if server.faults.standing("certificate_renewed"):
+        server.renew_certificate()
+    return reply(200, {"rules": len(server.faults.rules)})
+
+
+def reply(status: int, value: Any) -> Reply:
+    """JSON, with true and false as they are."""
+    return Reply(status, "OK" if status == 200 else "refused", msgspec.json.encode(value), JSON)
+
+
+def world(server: Server) -> dict[str, Any]:
+    """All of the estate that a test may want to compare, without secrets."""
+    estate = server.estate
+    return {
+        "guests": [
+            {
+                "vmid": guest.vmid,
+                "name": guest.name,
+                "node": guest.node,
+                "type": guest.type,
+                "status": guest.status,
+                "qmpstatus": guest.process.qmpstatus if guest.process else "stopped",
+                "template": guest.template,
+                "lock": guest.lock,
+                "config": guest.config,
+                "pending": guest.pending,
+                "snapshots": guest.snapshots,
+                "addresses": guest.addresses,
+            }
+            for guest in estate.guests.values()
+        ],
+        "tasks": [
+            {
+                "upid": task.upid,
+                "type": task.type,
+                "id": task.id,
+                "user": task.user,
+                "status": "running" if task.running else "stopped",
+                "exitstatus": task.exitstatus,
+                "starttime": task.starttime,
+                "endtime": task.endtime,
+                "log": task.log,
+            }
+            for task in estate.tasks.values()
+        ],
+        "nodes": [{"name": node.name, "down": server.node_down(node.name)} for node in estate.nodes.values()],
+        "storages": list(estate.storages.values()),
+        "volumes": list(estate.volumes.values()),
+        "pools": list(estate.pools.values()),
+        "fingerprint": server.certificates.fingerprint,
+    }

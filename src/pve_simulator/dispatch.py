@@ -1,0 +1,131 @@
+"""From a request of the API to its reply: find, check, proxy, verify, carry out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+from pve_simulator.authentication import Identity
+from pve_simulator.call import ENDPOINTS, Call
+from pve_simulator.errors import ApiError, ParameterError, PermissionDenied
+from pve_simulator.faults import FOR_TASKS, Rule
+from pve_simulator.parameters.verification import verify
+from pve_simulator.permissions import Permissions, check_declared
+from pve_simulator.replies import Reply, empty, failure, success
+from pve_simulator.schema import Method, load
+from pve_simulator.server import Server
+
+INNER_TIMEOUT = 30.0  # seconds after which pveproxy gives up on what it asked another daemon or node
+NO_ROUTE = 3.0
+BROKEN_PIPE = 5.0
+
+
+@dataclass
+class Request:
+    """A decoded request to the API. `path` begins with `/`, without `/api2/FORMAT` and query."""
+
+    method: str
+    path: str
+    form: str
+    identity: Identity
+    values: dict[str, Any]
+    files: dict[str, bytes] = field(default_factory=dict)
+    rules: list[Rule] = field(default_factory=list)
+
+
+async def dispatch(server: Server, request: Request) -> Reply:
+    """The reply to a request. A slow inner call is given up on with 596 while its work goes on."""
+    privileged = False
+    try:
+        found = load().find(request.method, request.path)
+        if found is None:
+            raise not_implemented(request)
+        method, in_path = found
+        values = merged(in_path, request.values)
+        if request.identity.token and not method.allow_token:
+            raise PermissionDenied(f"URI '{request.path}' not available with API token, need proper ticket.\n")
+        check_declared(Permissions(server.estate), method.permissions, request.identity.user, values)
+        node = values.get("node") if method.proxy_to_node else None
+        remote = node is not None and node not in ("localhost", server.estate.entry.name)
+        if isinstance(node, str):
+            unreachable = await reach(server, node, request)
+            if unreachable:
+                return unreachable
+        privileged = method.protected or remote
+        work = asyncio.ensure_future(carry_out(server, request, method, values))
+        done, _ = await asyncio.wait([work], timeout=server.clock.scaled(INNER_TIMEOUT) if privileged else None)
+        if not done:
+            return empty(596, "Connection timed out")
+        return work.result()
+    except ApiError as error:
+        return await refused(server, error, request.form, privileged)
+
+
+def not_implemented(request: Request) -> ApiError:
+    """501 of an unknown path or method, without a final newline."""
+    return ApiError(501, f"Method '{request.method} {request.path}' not implemented", newline=False)
+
+
+def merged(in_path: dict[str, str], values: dict[str, Any]) -> dict[str, Any]:
+    """Parameters of path, query and body; raises ParameterError where they contradict each other."""
+    for name, value in values.items():
+        if name in in_path and str(value) != in_path[name]:
+            raise ParameterError({name: "duplicate parameter (already defined in URI) with conflicting values!"})
+    return {**values, **in_path}
+
+
+async def reach(server: Server, node: str, request: Request) -> Reply | None:
+    """None if a node can be asked; else what pveproxy answers, after the time it takes."""
+    if node in ("localhost", server.estate.entry.name) and not server.faults.rules:
+        return None
+    if server.faults.standing("node_down", request.method, request.path, node):
+        await server.clock.sleep(NO_ROUTE)
+        return empty(595, "No route to host")
+    if node == "localhost":
+        return None
+    if node not in server.estate.nodes and node not in server.estate.names:
+        reason = f"hostname lookup '{node}' failed - failed to get address info for: {node}"
+        raise ApiError(500, f"{reason}: Temporary failure in name resolution")
+    if node not in server.estate.nodes or not server.estate.nodes[node].online:
+        await server.clock.sleep(NO_ROUTE)
+        return empty(595, "No route to host")
+    return None
+
+
+async def carry_out(server: Server, request: Request, method: Method, values: dict[str, Any]) -> Reply:
+    """Verifies the parameters and runs the endpoint."""
+    try:
+        typed = verify(method, values)
+        null = next((name for name, value in typed.items() if value is None), None)
+        if null is not None:
+            raise ApiError(500, f"unable to parse value of '{null}' - got undefined value")
+        handler = ENDPOINTS.get((request.method, method.template))
+        if handler is None:
+            raise ApiError(501, f"{request.method} {method.template} is not simulated")
+        call = Call(server, request.method, request.path, request.identity, typed, values)
+        call.files = request.files
+        FOR_TASKS.set(request.rules)
+        data = await handler(call)
+        if request.method != "GET":
+            server.changed()
+        return success(data, call.extra, request.form, method.protected or "node" in values and remote(server, values))
+    except ApiError as error:
+        return await refused(server, error, request.form, method.protected)
+    except Exception:  # noqa: BLE001 - the outermost edge of a call; a client must get an answer
+        logging.getLogger(__name__).exception("%s %s broke", request.method, request.path)
+        return failure(ApiError(500, "internal error of the simulator"), request.form)
+
+
+def remote(server: Server, values: dict[str, Any]) -> bool:
+    """Whether a call went to another node than the one that clients speak to."""
+    return values["node"] not in ("localhost", server.estate.entry.name)
+
+
+async def refused(server: Server, error: ApiError, form: str, privileged: bool) -> Reply:
+    """A refusal; one with characters beyond Latin-1 breaks the inner connection: 5 s, then 596."""
+    if privileged and any(ord(letter) > 255 for letter in error.message):
+        await server.clock.sleep(BROKEN_PIPE)
+        return empty(596, "Broken pipe")
+    return failure(error, form)

@@ -1,0 +1,301 @@
+"""The named formats of the description (`pve-vmid`, `dns-name`, ...) and the texts with which they refuse.
+
+A format is a function that raises FormatError, or a mapping of properties: then the value is a property string.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote
+
+from pve_simulator.errors import SimulatorError
+
+Checker = Callable[[str], None]
+
+
+class FormatError(SimulatorError):
+    """A value has not the form asked for."""
+
+
+FORMATS: dict[str, Checker | dict[str, dict[str, Any]]] = {}
+
+CONTENT_TYPES = ("images", "rootdir", "vztmpl", "iso", "backup", "snippets", "import", "none")
+LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?"
+DNS_NAME = re.compile(rf"(?:{LABEL}\.)*{LABEL}")
+HOOK_VOLUME = re.compile(r"[a-zA-Z][a-zA-Z0-9\-_.]*[a-zA-Z0-9]:\S+")
+BOOT_DEVICE = re.compile(r"(?:ide[0-3]|sata[0-5]|scsi(?:[12]?\d|30)|virtio(?:\d|1[0-5])|net\d+|usb\d+|hostpci\d+)")
+CPU_MODELS = frozenset(
+    "486 athlon Broadwell Broadwell-IBRS Broadwell-noTSX Broadwell-noTSX-IBRS Cascadelake-Server "
+    "Cascadelake-Server-noTSX Cascadelake-Server-v2 Cascadelake-Server-v4 Cascadelake-Server-v5 ClearwaterForest "
+    "Conroe Cooperlake Cooperlake-v2 core2duo coreduo EPYC EPYC-Genoa EPYC-Genoa-v2 EPYC-IBPB EPYC-Milan EPYC-Milan-v2 "
+    "EPYC-Milan-v3 EPYC-Rome EPYC-Rome-v2 EPYC-Rome-v3 EPYC-Rome-v4 EPYC-Rome-v5 EPYC-Turin EPYC-v3 EPYC-v4 EPYC-v5 "
+    "GraniteRapids GraniteRapids-v2 GraniteRapids-v3 Haswell Haswell-IBRS Haswell-noTSX Haswell-noTSX-IBRS host "
+    "Icelake-Client Icelake-Client-noTSX Icelake-Server Icelake-Server-noTSX Icelake-Server-v3 Icelake-Server-v4 "
+    "Icelake-Server-v5 Icelake-Server-v6 Icelake-Server-v7 IvyBridge IvyBridge-IBRS KnightsMill kvm32 kvm64 max Nehalem "
+    "Nehalem-IBRS Opteron_G1 Opteron_G2 Opteron_G3 Opteron_G4 Opteron_G5 Penryn pentium pentium2 pentium3 phenom qemu32 "
+    "qemu64 SandyBridge SandyBridge-IBRS SapphireRapids SapphireRapids-v2 SapphireRapids-v3 SapphireRapids-v4 "
+    "SierraForest SierraForest-v2 SierraForest-v3 Skylake-Client Skylake-Client-IBRS Skylake-Client-noTSX-IBRS "
+    "Skylake-Client-v4 Skylake-Server Skylake-Server-IBRS Skylake-Server-noTSX-IBRS Skylake-Server-v4 Skylake-Server-v5 "
+    "Westmere Westmere-IBRS x86-64-v2 x86-64-v2-AES x86-64-v3 x86-64-v4".split()
+)
+
+
+def named(*names: str) -> Callable[[Checker], Checker]:
+    """Registers a checker under its names."""
+
+    def register(checker: Checker) -> Checker:
+        FORMATS.update(dict.fromkeys(names, checker))
+        return checker
+
+    return register
+
+
+def pattern(text: str, expression: str, *names: str, flags: int = 0) -> None:
+    """Registers formats that are a regular expression; `{}` in the text becomes the value."""
+    compiled = re.compile(expression, flags)
+
+    def check(value: str) -> None:
+        if not compiled.fullmatch(value):
+            raise FormatError(text.replace("{}", value))
+
+    named(*names)(check)
+
+
+pattern("value does not look like a valid VM ID", r"[1-9][0-9]{2,8}", "pve-vmid")
+pattern("value does not look like a valid node name", LABEL, "pve-node")
+pattern("value does not look like a valid DNS name", rf"(?:{LABEL}\.)*{LABEL}", "dns-name")
+pattern("invalid configuration ID '{}'", r"[a-zA-Z][a-zA-Z0-9_\-]+", "pve-configid")
+pattern("invalid poolid '{}'", r"[A-Za-z0-9.\-_]+(?:/[A-Za-z0-9.\-_]+){0,2}", "pve-poolid")
+pattern("invalid characters in tag", r"[a-zA-Z0-9_][a-zA-Z0-9_\-+.]*", "pve-tag")
+pattern("unable to parse volume ID '{}'", HOOK_VOLUME.pattern, "pve-volume-id")
+pattern(
+    "unable to parse volume ID '{}'",
+    rf"none|cdrom|/.*|{HOOK_VOLUME.pattern}",
+    "pve-volume-id-or-qm-path",
+    "pve-volume-id-or-absolute-path",
+)
+pattern(
+    "value does not look like a valid unicast MAC address",
+    r"[0-9a-f][02468ace](?::[0-9a-f]{2}){5}",
+    "mac-addr",
+    flags=re.IGNORECASE,
+)
+pattern(
+    "value does not look like a valid (unicast) MAC address prefix",
+    r"[0-9a-f][02468ace](?::[0-9a-f]{2}){0,2}:?",
+    "mac-prefix",
+    flags=re.IGNORECASE,
+)
+pattern("value does not look like a valid email address", r"[\w+\-~.!#$%&*/=?^`{|}]+@[\w\-.]+", "email")
+pattern("value '{}' does not look like a valid role name", r"[A-Za-z0-9.\-_]+", "pve-roleid")
+pattern("group name '{}' contains invalid characters", r"[A-Za-z0-9.\-_]+", "pve-groupid")
+pattern("value '{}' does not look like a valid realm", r"[A-Za-z][A-Za-z0-9.\-_]+", "pve-realm")
+pattern("token name '{}' contains invalid characters", r"\S+@\S+![A-Za-z][A-Za-z0-9.\-_]+", "pve-tokenid")
+pattern("invalid network interface name '{}'", r"[a-zA-Z][a-zA-Z0-9_]{1,20}(?:[:.]\d+)?", "pve-iface")
+pattern("invalid bridge name '{}'", r"[a-zA-Z][a-zA-Z0-9_\-.]{0,14}", "pve-bridge-id")
+pattern("value does not look like a valid storage server", r"\S+", "pve-storage-server")
+pattern("invalid hotplug feature '{}'", r"0|1|network|disk|cpu|memory|usb|cloudinit", "pve-hotplug-feature")
+pattern("value does not look like an absolute path", r"/.*", "pve-storage-path")
+pattern("value does not look like a valid ID", r"(?:vm|ct):\d+|\d+", "pve-ha-resource-or-vm-id", "pve-ha-resource-id")
+
+
+@named("pve-storage-id")
+def storage_id(value: str) -> None:
+    if len(value) < 2:
+        raise FormatError(f"storage ID '{value}' cannot be shorter than 2 characters")
+    if not re.fullmatch(r"[a-zA-Z][a-zA-Z0-9\-_.]*[a-zA-Z0-9]", value):
+        raise FormatError(f"storage ID '{value}' contains illegal characters")
+
+
+@named("pve-storage-content")
+def storage_content(value: str) -> None:
+    if value not in CONTENT_TYPES:
+        raise FormatError(f"invalid content type '{value}'")
+
+
+@named("pve-userid")
+def user_id(value: str) -> None:
+    if len(value) < 3:
+        raise FormatError(f"user name '{value}' is too short")
+    if len(value) > 64:
+        raise FormatError(f"user name '{value}' is too long ({len(value)} > 64)")
+    if not re.fullmatch(r"[^\s:/]+@[A-Za-z][A-Za-z0-9.\-_]+", value):
+        raise FormatError(f"value '{value}' does not look like a valid user name")
+
+
+@named("pve-priv")
+def privilege(value: str) -> None:
+    from pve_simulator.world.privileges import PRIVILEGES
+
+    if value not in PRIVILEGES:
+        raise FormatError(f"invalid privilege '{value}'")
+
+
+@named("urlencoded")
+def urlencoded(value: str) -> None:
+    if not re.fullmatch(r"(?:[A-Za-z0-9\-._~]|%[0-9A-Fa-f]{2})*", value):
+        raise FormatError(f"invalid urlencoded string: {value}")
+    unquote(value)
+
+
+@named("pve-startup-order")
+def startup(value: str) -> None:
+    for part in re.split(r"[,;]", value):
+        if not re.fullmatch(r"(?:order=)?\d+|up=\d+|down=\d+", part):
+            raise FormatError("unable to parse startup options")
+
+
+@named("pve-cpuset")
+def cpuset(value: str) -> None:
+    for part in value.split(","):
+        if not re.fullmatch(r"\s*\d+(?:-\d+)?\s*", part):
+            raise FormatError(f"cpu set: invalid set part '{part}'")
+
+
+@named("pve-boot-devices")
+def boot_devices(value: str) -> None:
+    if not BOOT_DEVICE.fullmatch(value):
+        raise FormatError(f"invalid boot device '{value}'")
+
+
+@named("pve-qm-bootdisk")
+def boot_disk(value: str) -> None:
+    if not re.fullmatch(r"(?:ide|sata|scsi|virtio)\d+", value):
+        raise FormatError(f"invalid boot disk '{value}'")
+
+
+@named("pve-vm-cpu-type")
+def cpu_type(value: str) -> None:
+    if value not in CPU_MODELS and not value.startswith("custom-"):
+        raise FormatError(f"Built-in cputype '{value}' is not defined (missing 'custom-' prefix?)")
+
+
+def address(text: str, parse: Callable[[str], object], *names: str) -> None:
+    """Registers formats that are an address or a network."""
+
+    def check(value: str) -> None:
+        try:
+            parse(value)
+        except ValueError:
+            raise FormatError(text) from None
+
+    named(*names)(check)
+
+
+def _network(value: str, version: int = 0) -> None:
+    if not re.search(r"/\d+$", value):
+        raise ValueError(value)
+    found = ipaddress.ip_interface(value)
+    if version and found.version != version:
+        raise ValueError(value)
+
+
+address("value does not look like a valid IP address", ipaddress.ip_address, "ip")
+address("value does not look like a valid IPv4 address", ipaddress.IPv4Address, "ipv4")
+address("value does not look like a valid IPv6 address", ipaddress.IPv6Address, "ipv6")
+address("value does not look like a valid CIDR network", _network, "CIDR")
+address("value does not look like a valid IPv4 network", lambda value: _network(value, 4), "CIDRv4")
+address("value does not look like a valid IPv6 network", lambda value: _network(value, 6), "CIDRv6")
+address("value does not look like a valid IP address or CIDR network", ipaddress.ip_interface, "IPorCIDR")
+address("value does not look like a valid IP netmask", ipaddress.IPv4Address, "ipv4mask")
+
+
+@named("pve-ipv4-config")
+def ipv4_config(value: str) -> None:
+    if value == "dhcp":
+        return
+    try:
+        _network(value, 4)
+    except ValueError:
+        raise FormatError("value does not look like a valid ipv4 network configuration") from None
+
+
+@named("pve-ipv6-config")
+def ipv6_config(value: str) -> None:
+    if value in ("auto", "dhcp"):
+        return
+    try:
+        _network(value, 6)
+    except ValueError:
+        raise FormatError("value does not look like a valid ipv6 network configuration") from None
+
+
+@named("address")
+def host_address(value: str) -> None:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        if not DNS_NAME.fullmatch(value):
+            raise FormatError("value does not look like a valid DNS name or IP address") from None
+
+
+TEXT = {"type": "string", "optional": True}
+FLAG = {"type": "boolean", "optional": True}
+NUMBER = {"type": "integer", "optional": True}
+
+FORMATS["pve-qm-ipconfig"] = {
+    "ip": {"type": "string", "format": "pve-ipv4-config", "optional": True},
+    "gw": {"type": "string", "format": "ipv4", "optional": True, "requires": "ip"},
+    "ip6": {"type": "string", "format": "pve-ipv6-config", "optional": True},
+    "gw6": {"type": "string", "format": "ipv6", "optional": True, "requires": "ip6"},
+}
+FORMATS["pve-qm-boot"] = {
+    "legacy": {"type": "string", "default_key": 1, "pattern": "[acdn]{1,4}", "optional": True},
+    "order": {"type": "string", "format": "pve-boot-devices-list", "optional": True},
+}
+FORMATS["pve-vm-cpu-conf"] = {
+    "cputype": {"type": "string", "format": "pve-vm-cpu-type", "default_key": 1, "optional": True},
+    "reported-model": TEXT,
+    "hidden": FLAG,
+    "hv-vendor-id": {"type": "string", "pattern": "[a-zA-Z0-9]{1,12}", "optional": True},
+    "flags": {"type": "string", "pattern": r"[+\-][a-zA-Z0-9\-_.]+(;[+\-][a-zA-Z0-9\-_.]+)*", "optional": True},
+    "phys-bits": {"type": "string", "pattern": r"host|\d+", "optional": True},
+    "guest-phys-bits": {"type": "integer", "minimum": 32, "maximum": 64, "optional": True},
+}
+FORMATS["pve-qm-smbios1"] = {
+    "uuid": {
+        "type": "string",
+        "pattern": "[a-fA-F0-9]{8}(?:-[a-fA-F0-9]{4}){3}-[a-fA-F0-9]{12}",
+        "optional": True,
+    },
+    **{key: TEXT for key in ("version", "serial", "manufacturer", "product", "sku", "family")},
+    "base64": FLAG,
+}
+FORMATS["pve-qm-watchdog"] = {
+    "model": {"type": "string", "default_key": 1, "enum": ["i6300esb", "ib700"], "optional": True},
+    "action": {
+        "type": "string",
+        "enum": ["reset", "shutdown", "poweroff", "pause", "debug", "none"],
+        "optional": True,
+    },
+}
+FORMATS["pve-qm-rng"] = {
+    "source": {"type": "string", "default_key": 1, "enum": ["/dev/urandom", "/dev/random", "/dev/hwrng"]},
+    "max_bytes": NUMBER,
+    "period": NUMBER,
+}
+FORMATS["pve-qm-cicustom"] = {
+    key: {"type": "string", "format": "pve-volume-id", "optional": True}
+    for key in ("meta", "network", "user", "vendor")
+}
+FORMATS["pve-qm-hostpci"] = {
+    "host": {"type": "string", "default_key": 1, "optional": True},
+    "mapping": TEXT,
+    "rombar": FLAG,
+    "romfile": TEXT,
+    "pcie": FLAG,
+    "x-vga": FLAG,
+    "legacy-igd": FLAG,
+    "mdev": TEXT,
+    "vendor-id": TEXT,
+    "device-id": TEXT,
+    "sub-vendor-id": TEXT,
+    "sub-device-id": TEXT,
+}
+FORMATS["prune-backups"] = {
+    "keep-all": FLAG,
+    **{f"keep-{key}": NUMBER for key in ("last", "hourly", "daily", "weekly", "monthly", "yearly")},
+}

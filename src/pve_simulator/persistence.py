@@ -1,0 +1,65 @@
+"""Keeps estates in a folder, so that a killed process finds its worlds again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+
+import msgspec
+
+from pve_simulator.server import Server
+from pve_simulator.tls import Certificates
+from pve_simulator.world.estate import Estate
+
+PAUSE = 0.5  # seconds between two writings
+
+
+class Keeper:
+    """Writes what changed. Without a folder it keeps nothing."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self.written: dict[int, int] = {}
+
+    def certificates(self, number: int) -> Certificates:
+        """The certificates of a server, kept or new."""
+        return Certificates.load(self.folder / f"server-{number}") if self.folder else Certificates.make()
+
+    def estate(self, number: int) -> Estate | None:
+        """A server's estate as it was kept, or None."""
+        file = self.folder / f"server-{number}" / "estate.json" if self.folder else None
+        return msgspec.json.decode(file.read_bytes(), type=Estate) if file and file.exists() else None
+
+    async def run(self, servers: list[Server]) -> None:
+        """Writes whatever changed, at most every half second, for ever."""
+        while self.folder:
+            await asyncio.sleep(PAUSE)
+            for number, server in enumerate(servers):
+                if self.written.get(number) != server.revision:
+                    self.written[number] = server.revision
+                    data = msgspec.json.encode(server.estate)
+                    try:
+                        await asyncio.to_thread(self._write, number, data)
+                    except OSError:
+                        logging.getLogger(__name__).exception("state could not be written")
+
+    def save(self, servers: list[Server]) -> None:
+        """Writes everything now."""
+        if self.folder:
+            for number, server in enumerate(servers):
+                self._write(number, msgspec.json.encode(server.estate))
+                server.certificates.save(self.folder / f"server-{number}")
+
+    def _write(self, number: int, data: bytes) -> None:
+        if self.folder is None:
+            return
+        folder = self.folder / f"server-{number}"
+        folder.mkdir(parents=True, exist_ok=True)
+        fresh = folder / "estate.json.new"
+        with fresh.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(folder / "estate.json")

@@ -1,0 +1,94 @@
+"""One simulated Proxmox VE: its estate, and all that is at work in it."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from pve_simulator.authentication import Authentication
+from pve_simulator.clock import Clock
+from pve_simulator.faults import Faults
+from pve_simulator.locks import Locks
+from pve_simulator.tasks import Tasks
+from pve_simulator.tls import Certificates
+from pve_simulator.world.estate import Estate
+
+ROUND = 10.0  # seconds between two rounds of pvestatd
+
+
+@dataclass
+class Request:
+    """A row of `GET /_sim/requests`: `path` is decoded, `status` -1 where the connection ended without a reply."""
+
+    method: str
+    path: str
+    query: str
+    who: str
+    status: int
+    milliseconds: float
+    at: float
+
+
+class Server:
+    """An installation at work. `estate` is what is kept; everything else here lives as long as the process."""
+
+    def __init__(self, estate: Estate, clock: Clock, certificates: Certificates) -> None:
+        self.estate = estate
+        self.clock = clock
+        self.certificates = certificates
+        self.context = certificates.context()
+        self.authentication = Authentication(estate, clock)
+        self.faults = Faults()
+        self.locks = Locks(clock)
+        self.tasks = Tasks(self)
+        self.requests: collections.deque[Request] = collections.deque(maxlen=100_000)
+        self.revision = 0  # raised by every change of the estate
+        self.statistics: dict[str, Any] = {}  # what the last round of pvestatd saw
+        self.round = 0
+        self.port = 0
+        self.generation = 0  # raised by a new certificate: kept connections then end
+        self._rounds: asyncio.Task[None] | None = None
+
+    def changed(self) -> None:
+        """Marks the estate as to be written."""
+        self.revision += 1
+
+    def note(self, method: str, path: str, query: str, who: str, status: int, began: float) -> None:
+        """Remembers a request; `began` is of time.perf_counter()."""
+        milliseconds = round((time.perf_counter() - began) * 1000, 2)
+        self.requests.append(Request(method, path, query, who, status, milliseconds, self.clock.time()))
+
+    def start(self) -> None:
+        """Begins the rounds of pvestatd; tasks whose worker died with an earlier process are ended."""
+        from pve_simulator.statistics import take
+
+        self.tasks.bury()
+        take(self)
+        self._rounds = asyncio.get_running_loop().create_task(self._observe())
+
+    async def _observe(self) -> None:
+        from pve_simulator.statistics import take
+
+        while True:
+            await self.clock.sleep(ROUND)
+            take(self)
+
+    async def stop(self) -> None:
+        """Interrupts tasks and rounds."""
+        if self._rounds:
+            self._rounds.cancel()
+        await self.tasks.stop_all()
+
+    def node_down(self, node: str) -> bool:
+        """Whether nobody answers for a node."""
+        known = self.estate.nodes.get(node)
+        return known is None or not known.online or self.faults.down(node)
+
+    def renew_certificate(self) -> None:
+        """A new certificate from now on, as after `pvenode cert` or `pvecm updatecerts`."""
+        self.certificates.renew()
+        self.context = self.certificates.context()
+        self.generation += 1
