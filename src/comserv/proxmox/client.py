@@ -1,0 +1,87 @@
+"""The client of one server. The API's path decides the shape: `client.node("pve1").qemu(105).clone(newid=…)`."""
+
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Self
+
+from comserv.domain.cluster import Version
+from comserv.domain.errors import ProxmoxError
+from comserv.domain.server import Server
+from comserv.domain.task import Upid
+from comserv.proxmox.access import Access
+from comserv.proxmox.cluster import Cluster
+from comserv.proxmox.connections import Connections, Timeouts
+from comserv.proxmox.exchange import Exchange, Observer
+from comserv.proxmox.limits import Limits
+from comserv.proxmox.nodes import Node
+from comserv.proxmox.storage import Storages
+from comserv.proxmox.tasks import Task
+
+
+class Client:
+    """Speaks to one server with one token; to be closed. Views of it made by `observed` share its connections and limits.
+
+    Every call raises errors under ProxmoxError: ServerUnreachable (nothing was carried out), OutcomeUnknown (a change was
+    sent and no usable answer came), TokenRefused, PermissionMissing, RequestRefused and its kinds, ReplyUnreadable.
+    """
+
+    def __init__(self, server: Server, secret: str, timeouts: Timeouts | None = None) -> None:
+        self.server = server
+        self._secret = secret
+        self._connections, self._limits = Connections(server, secret, timeouts), Limits()
+        self._exchange = Exchange(self._connections, self._limits)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, _t: type[BaseException] | None, _e: BaseException | None, _b: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the connections of this client and of all its views."""
+        await self._connections.close()
+
+    def observed(self, observer: Observer, secrets: Iterable[str] = ()) -> "Client":
+        """A light view that reports each call to `observer`; `secrets` are masked wherever they stand in a record."""
+        view = object.__new__(Client)
+        view.server, view._secret = self.server, self._secret
+        view._connections, view._limits = self._connections, self._limits
+        view._exchange = Exchange(self._connections, self._limits, observer, (*secrets, self._secret))
+        return view
+
+    def node(self, name: str) -> Node:
+        return Node(self._exchange, name)
+
+    def task(self, upid: Upid) -> Task:
+        return Task(self._exchange, upid)
+
+    @property
+    def cluster(self) -> Cluster:
+        return Cluster(self._exchange)
+
+    @property
+    def access(self) -> Access:
+        return Access(self._exchange)
+
+    @property
+    def storages(self) -> Storages:
+        return Storages(self._exchange)
+
+    async def version(self) -> Version:
+        return await self.cluster.version()
+
+    @property
+    def requests_last_minute(self) -> int:
+        return self._connections.rate.last_minute()
+
+    @property
+    def failing_addresses(self) -> Mapping[str, ProxmoxError]:
+        """Addresses whose last try failed, with the error; others of the server may answer meanwhile."""
+        return self._connections.failures
+
+    @property
+    def pinned_certificates(self) -> Mapping[str, bytes]:
+        """DER of the certificates seen where a fingerprint was agreed, by address: a pin does not check expiry."""
+        return self._connections.pinned_certificates

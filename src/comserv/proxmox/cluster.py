@@ -1,0 +1,165 @@
+"""/cluster and /version: the whole server in one call, its cluster, its tasks, and the next free number."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from comserv.domain.cluster import ClusterNode, ClusterStatus, Version
+from comserv.domain.guest import Guest, GuestKey, GuestStatus, GuestType
+from comserv.domain.picture import Node, Storage
+from comserv.domain.task import TaskRow
+from comserv.proxmox.decoding import Flag, Text, flag, share, whole
+from comserv.proxmox.exchange import Exchange
+from comserv.proxmox.guests import guest_status, split_tags
+from comserv.proxmox.tasks import TaskRecord, task_row
+
+
+class Resource(msgspec.Struct):
+    """A row of /cluster/resources, of any type (recordings 04 cluster.resources, 08 qemu lists, semantics section 15)."""
+
+    type: str
+    id: Text = ""
+    node: str = ""
+    vmid: int = 0
+    name: Text = ""
+    status: str = ""
+    template: Flag = None
+    lock: str = ""
+    tags: Text = ""
+    pool: Text = ""
+    hastate: str = ""
+    maxcpu: float | None = None
+    cpu: float | None = None
+    maxmem: float | None = None
+    mem: float | None = None
+    maxdisk: float | None = None
+    disk: float | None = None
+    uptime: float | None = None
+    storage: Text = ""
+    plugintype: str = ""
+    content: str = ""
+    shared: Flag = None
+
+
+class StatusRow(msgspec.Struct):
+    """A row of /cluster/status (recording 04 GET /cluster/status)."""
+
+    type: str
+    name: Text = ""
+    quorate: Flag = None
+    online: Flag = None
+    local: Flag = None
+    ip: str = ""
+
+
+class VersionRow(msgspec.Struct):
+    """/version (recording 01 version)."""
+
+    version: Text
+    release: Text = ""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """One GET of /cluster/resources, each part in a stable order: nodes and storages by name, guests by number."""
+
+    nodes: tuple[Node, ...]
+    storages: tuple[Storage, ...]
+    guests: tuple[Guest, ...]
+
+
+class Cluster:
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    async def resources(self) -> Resources:
+        """Everything in one call; Proxmox renews it every 10 s, so it never pays to ask more often."""
+        rows = await self._exchange.get("/cluster/resources", list[Resource])
+        server = self._exchange.server_id
+        return Resources(
+            nodes=tuple(sorted((node_of(r) for r in rows if r.type == "node"), key=lambda n: n.name)),
+            storages=tuple(
+                sorted((storage_of(r) for r in rows if r.type == "storage"), key=lambda s: (s.node, s.name))
+            ),
+            guests=tuple(
+                sorted((guest_of(server, r) for r in rows if r.type in ("qemu", "lxc")), key=lambda g: g.key.vmid)
+            ),
+        )
+
+    async def status(self) -> ClusterStatus:
+        """Name, quorum and members. Needs Sys.Audit on /, else PermissionMissing."""
+        rows = await self._exchange.get("/cluster/status", list[StatusRow])
+        nodes = (ClusterNode(str(r.name), flag(r.online), flag(r.local), r.ip) for r in rows if r.type == "node")
+        cluster = next((row for row in rows if row.type == "cluster"), None)
+        return ClusterStatus(
+            name=str(cluster.name) if cluster else "",
+            quorate=flag(cluster.quorate) if cluster else True,
+            nodes=tuple(sorted(nodes, key=lambda node: node.name)),
+        )
+
+    async def next_id(self) -> int:
+        """The lowest free number; nothing is reserved by asking (semantics section 7)."""
+        return await self._exchange.get("/cluster/nextid", int)
+
+    async def is_free(self, vmid: int) -> None:
+        """Raises VmidTaken, or ParametersRefused where `vmid` is no number of a guest."""
+        await self._exchange.get("/cluster/nextid", int, {"vmid": vmid})
+
+    async def tasks(self) -> tuple[TaskRow, ...]:
+        """Some 25 tasks of all nodes, running and ended; an older one is only in its node's list."""
+        rows = await self._exchange.get("/cluster/tasks", list[TaskRecord])
+        return tuple(task_row(self._exchange.server_id, row) for row in rows)
+
+    async def version(self) -> Version:
+        row = await self._exchange.get("/version", VersionRow)
+        return Version(str(row.version), str(row.release))
+
+
+def node_of(row: Resource) -> Node:
+    return Node(
+        name=row.node,
+        online=row.status == "online",
+        cpu=share(row.cpu),
+        cores=whole(row.maxcpu),
+        memory=whole(row.maxmem),
+        memory_used=whole(row.mem),
+        uptime=whole(row.uptime),
+    )
+
+
+def storage_of(row: Resource) -> Storage:
+    return Storage(
+        node=row.node,
+        name=str(row.storage),
+        type=row.plugintype,
+        content=frozenset(filter(None, row.content.split(","))),
+        shared=flag(row.shared),
+        active=row.status == "available",
+        total=whole(row.maxdisk),
+        used=whole(row.disk),
+    )
+
+
+def guest_of(server: str, row: Resource) -> Guest:
+    """A VM's fill of its disks is not known to Proxmox, which says 0: that is None here."""
+    kind = GuestType(row.type)
+    status = guest_status(row.status, row.lock)
+    return Guest(
+        key=GuestKey(server, row.vmid),
+        type=kind,
+        node=row.node,
+        name=str(row.name),
+        status=status,
+        template=flag(row.template),
+        lock=row.lock,
+        tags=split_tags(str(row.tags)),
+        pool=str(row.pool),
+        cores=share(row.maxcpu),
+        cpu=share(row.cpu) if status is not GuestStatus.UNKNOWN else None,
+        memory=whole(row.maxmem),
+        memory_used=whole(row.mem),
+        disk=whole(row.maxdisk),
+        disk_used=whole(row.disk) if kind is GuestType.LXC else None,
+        uptime=whole(row.uptime),
+        hastate=row.hastate,
+    )

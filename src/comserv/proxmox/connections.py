@@ -1,0 +1,247 @@
+"""The connections to one server: its addresses in turn, TLS verified on each, and certainty about what was sent.
+
+Three facts of Proxmox shape this (semantics sections 1 and 18): idle connections are closed after 5 s, so ours are let go
+after 3; a reused connection may be closing as we write, so a change always opens a connection of its own, and what fails
+before its first byte was surely not carried out; any error reply closes the connection, which is none of our business.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from ssl import SSLContext
+from time import monotonic
+
+import aiohttp
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from comserv.domain.errors import CertificateRefused, OutcomeUnknown, ProxmoxError, ReplyUnreadable, ServerUnreachable
+from comserv.domain.server import Server
+from comserv.proxmox import tls
+from comserv.proxmox.encoding import Call, encode
+from comserv.proxmox.errors import Reply
+from comserv.proxmox.limits import Rate
+
+KEEP_ALIVE = 3.0  # seconds; Proxmox closes at 5
+LARGEST_REPLY = 64 * 1024 * 1024  # bytes, unpacked; 10,000 guests are some 6 MB
+AVOID_FAILED = 60.0  # seconds for which an address that failed is tried last
+FORM = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds. connect: name, TCP and TLS together. read: silence while we wait (Proxmox itself gives up at 30)."""
+
+    connect: float = 5.0
+    read: float = 40.0
+    whole: float = 60.0
+
+
+class Lost(Exception):
+    """The connection ended after the request went out and before its answer was whole."""
+
+
+class _Stopped(Exception):
+    """The guard of a sending raised; nothing was sent."""
+
+
+@dataclass
+class Sending:
+    """One request on its way. guard: awaited right before its first byte, may raise. sent: whether that byte left."""
+
+    guard: Callable[[], Awaitable[None]] | None = None
+    sent: bool = False
+    refusal: BaseException | None = field(default=None)
+
+    async def about_to_send(self) -> None:
+        if self.sent:
+            raise Lost("the connection was lost")  # never twice, whatever the library would like
+        if self.guard:
+            try:
+                await self.guard()
+            except BaseException as error:
+                self.refusal = error
+                raise _Stopped from error
+        self.sent = True
+
+
+class Connections:
+    """Sends requests to one server. Sessions are opened at the first use, in the running event loop."""
+
+    def __init__(self, server: Server, secret: str, timeouts: Timeouts | None = None) -> None:
+        self.server = server
+        self.rate = Rate()
+        self._timeouts = timeouts or Timeouts()
+        self._authorization = f"PVEAPIToken={server.token_id}={secret}"
+        self._verifications: dict[str, tls.Pin | SSLContext] = {}
+        self._failures: dict[str, tuple[float, ProxmoxError]] = {}
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+
+    async def close(self) -> None:
+        sessions, self._sessions = list(self._sessions.values()), {}
+        for session in sessions:
+            await session.close()
+
+    @property
+    def failures(self) -> Mapping[str, ProxmoxError]:
+        """What went wrong last, by address; an address that answered since then is not in it."""
+        return {address: error for address, (_, error) in self._failures.items()}
+
+    @property
+    def pinned_certificates(self) -> Mapping[str, bytes]:
+        """DER by address, where a fingerprint is what was agreed and the address was reached: for their expiry."""
+        return {a: pin.seen for a, pin in self._verifications.items() if isinstance(pin, tls.Pin) and pin.seen}
+
+    async def send(self, call: Call, guard: Callable[[], Awaitable[None]] | None = None) -> Reply:
+        """Tries the addresses in turn until one takes the request.
+
+        Raises ServerUnreachable (CertificateRefused among them) when none was reached, OutcomeUnknown when a change was
+        sent and no answer came, ServerUnreachable with the fact `dropped` when a read got none, and what `guard` raises.
+        """
+        failed: list[ServerUnreachable] = []
+        for address in self._in_turn():
+            sending = Sending(guard)
+            try:
+                reply = await self._send_to(address, call, sending)
+            except (ServerUnreachable, OutcomeUnknown) as error:
+                self._failures[address] = (monotonic(), error)
+                if sending.sent or not isinstance(error, ServerUnreachable):
+                    raise
+                failed.append(error)
+            else:
+                self._failures.pop(address, None)
+                return reply
+        raise self._unreachable(failed)
+
+    def _in_turn(self) -> list[str]:
+        """In order of preference, those that failed within the last minute at the end."""
+        now = monotonic()
+
+        def failed_lately(address: str) -> float:
+            when, _ = self._failures.get(address, (0.0, None))
+            return when if now - when < AVOID_FAILED else 0.0
+
+        return sorted(self.server.addresses, key=failed_lately)
+
+    def _unreachable(self, failed: list[ServerUnreachable]) -> ServerUnreachable:
+        refused = next((error for error in failed if isinstance(error, CertificateRefused)), None)
+        detail = "; ".join(error.detail for error in failed) or "no address is known"
+        if refused is None:
+            return ServerUnreachable(detail, server=self.server.id)
+        facts = {"address": refused.facts["address"], "seen": refused.facts.get("seen", "")}
+        return CertificateRefused(detail, server=self.server.id, **facts)
+
+    async def _send_to(self, address: str, call: Call, sending: Sending) -> Reply:
+        verification = self._verification(address)
+        url, body, headers = self._written(address, call)
+        session = self._session(call.changes)
+        self.rate.count()
+        try:
+            async with session.request(
+                call.method,
+                url,
+                data=body,
+                headers=headers,
+                ssl=verification,
+                allow_redirects=False,
+                trace_request_ctx=sending,
+            ) as response:
+                return Reply(
+                    status=response.status,
+                    reason=response.reason or "",
+                    body=await _limited(response),
+                    content_type=_content_type(response.headers),
+                    location=response.headers.get("Location", ""),
+                    wants_password="WWW-Authenticate" in response.headers,
+                    date=response.headers.get("Date", ""),
+                    address=address,
+                )
+        except _Stopped:
+            assert sending.refusal is not None  # noqa: S101 - it is what stopped the sending
+            raise sending.refusal from None
+        except (aiohttp.ClientError, OSError, TimeoutError, Lost, _TooLarge) as error:
+            raise self._error(address, call, sending, error) from error
+
+    def _verification(self, address: str) -> tls.Pin | SSLContext:
+        if address not in self._verifications:
+            self._verifications[address] = tls.verification(self.server.tls, address, self.server.id)
+        return self._verifications[address]
+
+    def _written(self, address: str, call: Call) -> tuple[URL, bytes | None, dict[str, str]]:
+        """DELETE's parameters go into the query: Proxmox refuses its body (semantics section 1)."""
+        text = encode(call.parameters)
+        headers = {"Authorization": self._authorization, "Accept": "application/json"}
+        url = f"{address}/api2/json{call.path}"
+        if call.method in ("GET", "DELETE"):
+            return URL(f"{url}?{text}" if text else url, encoded=True), None, headers
+        return URL(url, encoded=True), text.encode(), headers | {"Content-Type": FORM}
+
+    def _session(self, changes: bool) -> aiohttp.ClientSession:
+        """One for reads, whose connections are kept a while, and one for changes, each on a connection of its own."""
+        if changes not in self._sessions:
+            connector = (
+                aiohttp.TCPConnector(force_close=True, limit=0)
+                if changes
+                else aiohttp.TCPConnector(keepalive_timeout=KEEP_ALIVE, limit=0)
+            )
+            trace = aiohttp.TraceConfig()
+            trace.on_request_headers_sent.append(_about_to_send)
+            limits = self._timeouts
+            self._sessions[changes] = aiohttp.ClientSession(
+                connector=connector,
+                timeout=aiohttp.ClientTimeout(limits.whole, limits.connect, limits.read, limits.connect),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trace_configs=[trace],
+                trust_env=False,
+            )
+        return self._sessions[changes]
+
+    def _error(self, address: str, call: Call, sending: Sending, error: Exception) -> ProxmoxError:
+        """What a failed exchange means: before the first byte nothing was carried out; after it a change may have been."""
+        if isinstance(error, _TooLarge | aiohttp.ClientResponseError):
+            kind = OutcomeUnknown if call.changes else ReplyUnreadable
+            return kind(f"{address} did not answer in HTTP as Proxmox does: {error}", server=self.server.id)
+        if isinstance(error, aiohttp.ServerFingerprintMismatch):
+            seen = ":".join(f"{byte:02X}" for byte in error.got)
+            return self._certificate_refused(address, f"its fingerprint is {seen}, which was not accepted", seen)
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            return self._certificate_refused(address, tls.words(_inner(error)))
+        text = f"{address}: {tls.words(_inner(error))}"
+        if sending.sent and call.changes:
+            return OutcomeUnknown(f"{call} was sent, then {text}", server=self.server.id)
+        dropped = sending.sent and not isinstance(error, TimeoutError)
+        return ServerUnreachable(text, server=self.server.id, address=address, dropped=dropped)
+
+    def _certificate_refused(self, address: str, why: str, seen: str = "") -> CertificateRefused:
+        """`facts` has address and, where a fingerprint was agreed, the one that was seen."""
+        return CertificateRefused(f"{address}: {why}", server=self.server.id, address=address, seen=seen)
+
+
+class _TooLarge(Exception):
+    """The reply is larger than any that Proxmox gives."""
+
+
+async def _about_to_send(_session: aiohttp.ClientSession, context: object, _parameters: object) -> None:
+    await context.trace_request_ctx.about_to_send()  # type: ignore[attr-defined]
+
+
+async def _limited(response: aiohttp.ClientResponse) -> bytes:
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > LARGEST_REPLY:
+            raise _TooLarge(f"a reply of more than {LARGEST_REPLY // 1024 // 1024} MiB")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _content_type(headers: CIMultiDictProxy[str]) -> str:
+    return headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+def _inner(error: Exception) -> BaseException:
+    """The system's own error inside aiohttp's."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return error.certificate_error
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return OSError(0, f"no address is known for this name ({error.os_error.strerror or error.os_error})")
+    return error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error

@@ -1,0 +1,138 @@
+"""How a server's certificate is verified: by the system's CAs, a CA given, or an accepted fingerprint. There is no "off"."""
+
+import asyncio
+import ssl
+from functools import cache
+from urllib.parse import urlsplit
+
+from aiohttp import Fingerprint
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from comserv.domain.connection import CertificateSeen
+from comserv.domain.errors import CertificateRefused, Invalid, ServerUnreachable
+from comserv.domain.server import DEFAULT_PORT, Tls, TlsMode
+
+LOOK_TIMEOUT = 5.0  # seconds for a connection and its handshake
+
+
+class Pin(Fingerprint):
+    """An accepted fingerprint. It is checked after the handshake and before anything is sent; it does not check expiry,
+    so the certificate that was seen is kept in `seen` for whoever shows it."""
+
+    seen: bytes | None = None
+
+    def check(self, transport: asyncio.Transport) -> None:
+        handshake = transport.get_extra_info("ssl_object")
+        self.seen = handshake.getpeercert(binary_form=True) if handshake else None
+        super().check(transport)
+
+
+def verification(tls: Tls, address: str, server: str = "") -> ssl.SSLContext | Pin:
+    """What aiohttp takes as `ssl=`. Raises CertificateRefused where nothing was agreed for the address."""
+    if tls.mode is TlsMode.SYSTEM:
+        return system_context()
+    if tls.mode is TlsMode.CA:
+        return _ca_context(tls.ca_pem)
+    pin = tls.fingerprints.get(address)
+    if not pin:
+        raise CertificateRefused(f"no fingerprint has been accepted for {address}", server=server, address=address)
+    return Pin(bytes.fromhex(pin.replace(":", "")))
+
+
+@cache
+def system_context() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+@cache
+def _ca_context(pem: str) -> ssl.SSLContext:
+    parse_ca(pem)
+    return ssl.create_default_context(cadata=pem)
+
+
+def parse_ca(pem: str) -> str:
+    """One or more CA certificates as PEM, with one line at the end. Raises Invalid, in words."""
+    try:
+        certificates = x509.load_pem_x509_certificates(pem.encode())
+    except ValueError:
+        raise Invalid(fields={"tls.ca_pem": "this is no certificate; paste the whole of pve-root-ca.pem"}) from None
+    for certificate in certificates:
+        try:
+            is_ca = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        except x509.ExtensionNotFound:
+            is_ca = False
+        if not is_ca:
+            raise Invalid(fields={"tls.ca_pem": f"{certificate.subject.rfc4514_string()} is no CA; take its issuer's"})
+    return "".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in certificates)
+
+
+def fingerprint(der: bytes) -> str:
+    """SHA-256, `AA:BB:…`."""
+    return x509.load_der_x509_certificate(der).fingerprint(SHA256()).hex(":").upper()
+
+
+async def look(address: str) -> CertificateSeen:
+    """The certificate that an address shows, to be shown to a person: nothing is sent after the handshake, and nothing
+    is trusted because of it. Raises ServerUnreachable."""
+    try:
+        der = await _handshake(address, _unverified())
+    except (OSError, TimeoutError) as error:
+        raise ServerUnreachable(f"no TLS with {address}: {words(error)}", server=address) from error
+    try:
+        await _handshake(address, system_context())
+        trusted = True
+    except (OSError, TimeoutError):
+        trusted = False
+    return certificate_seen(address, der, trusted)
+
+
+def certificate_seen(address: str, der: bytes, trusted: bool) -> CertificateSeen:
+    certificate = x509.load_der_x509_certificate(der)
+    return CertificateSeen(
+        address=address,
+        fingerprint=fingerprint(der),
+        subject=certificate.subject.rfc4514_string(),
+        issuer=certificate.issuer.rfc4514_string(),
+        not_before=certificate.not_valid_before_utc.isoformat(),
+        not_after=certificate.not_valid_after_utc.isoformat(),
+        trusted_by_system=trusted,
+        pem=certificate.public_bytes(Encoding.PEM).decode(),
+    )
+
+
+def words(error: BaseException) -> str:
+    """An error of a connection in a person's words."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message or str(error)
+    if isinstance(error, ssl.SSLError):
+        return "what answers there does not speak TLS" if error.reason == "WRONG_VERSION_NUMBER" else str(error)
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused, nothing listens there"
+    return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """`https://[fd00::1]:8006` → `("fd00::1", 8006)`."""
+    parts = urlsplit(address)
+    return parts.hostname or "", parts.port or DEFAULT_PORT
+
+
+async def _handshake(address: str, context: ssl.SSLContext) -> bytes:
+    host, port = host_and_port(address)
+    async with asyncio.timeout(LOOK_TIMEOUT):
+        _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=host)
+    try:
+        return writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    finally:
+        writer.transport.abort()
+
+
+def _unverified() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # only to show the certificate: see look()
+    return context
