@@ -110,10 +110,12 @@ async def carry_out(server: Server, request: Request, method: Method, values: di
         data = await handler(call)
         if request.method != "GET":
             server.changed()
-        return success(data, call.extra, request.form, method.protected or "node" in values and remote(server, values))
+        return success(
+            data, call.extra, request.form, method.protected or ("node" in values and remote(server, values))
+        )
     except ApiError as error:
         return await refused(server, error, request.form, method.protected)
-    except Exception:  # noqa: BLE001 - the outermost edge of a call; a client must get an answer
+    except Exception:
         logging.getLogger(__name__).exception("%s %s broke", request.method, request.path)
         return failure(ApiError(500, "internal error of the simulator"), request.form)
 

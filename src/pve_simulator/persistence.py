@@ -59,6 +59,7 @@ class Keeper:
         folder.mkdir(parents=True, exist_ok=True)
         fresh = folder / "estate.json.new"
         with fresh.open("wb") as file:
+            os.fchmod(file.fileno(), 0o600)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

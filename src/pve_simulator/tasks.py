@@ -86,7 +86,7 @@ class Tasks:
             run.log(f"TASK ERROR: {text}")
             self._end(task, text)
             return
-        except Exception:  # noqa: BLE001 - the outermost edge of a worker; a fault of ours must show in its log
+        except Exception:
             logging.getLogger(__name__).exception("worker of %s broke", task.upid)
             run.log("TASK ERROR: internal error of the simulator")
             self._end(task, "internal error of the simulator")

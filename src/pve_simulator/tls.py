@@ -35,8 +35,12 @@ class Certificates:
                 x509.NameAttribute(NameOID.ORGANIZATION_NAME, "PVE Cluster Manager CA"),
             ]
         )
-        builder = _builder(name, name, key, 3650).add_extension(
-            x509.BasicConstraints(ca=True, path_length=None), critical=True
+        signing = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+        builder = (
+            _builder(name, name, key, 3650)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(signing, critical=True)
         )
         return cls(key, builder.sign(key, hashes.SHA256()))
 
@@ -85,6 +89,9 @@ class Certificates:
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.authority_key.public_key()), critical=False
+            )
         )
         self.certificate = builder.sign(self.authority_key, hashes.SHA256())
 

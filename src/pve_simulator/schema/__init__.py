@@ -123,4 +123,4 @@ class Schema:
 @lru_cache(1)
 def load() -> Schema:
     """The description of Proxmox VE 9.1.6."""
-    return Schema(json.loads(resources.files(__package__).joinpath("api-9.1.6.json").read_text("utf-8")))
+    return Schema(json.loads(resources.files("pve_simulator.schema").joinpath("api-9.1.6.json").read_text("utf-8")))
