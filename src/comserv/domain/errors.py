@@ -4,6 +4,7 @@ once, at the edge (api/problems.py, web/problems.py, cli/output.py), from `title
 
 ComservError
 ├── ConfigurationError          this installation is set up in a way that cannot work
+├── DatabaseUnavailable         the database does not answer, or cannot be written
 ├── Unauthenticated             nobody is signed in, or the credentials are wrong
 ├── TooManyAttempts             signing in is slowed down for this name and address
 ├── Forbidden                   the role does not allow it
@@ -102,6 +103,13 @@ class ConfigurationError(ComservError):
     """Comserv cannot start with these settings.
 
     Change the setting that is named, and start again.
+    """
+
+
+class DatabaseUnavailable(ComservError):
+    """Comserv's database does not answer.
+
+    Check that it runs and can be reached, and that its disk is not full. Jobs go on by themselves when it is back.
     """
 
 

@@ -81,7 +81,8 @@ class Step:
 class Job:
     """id: sortable by time, for example `0d7k3v9a1x4q2m7t`. title: "Create web-01". request: without secrets.
 
-    revision grows with each change of the job or of one of its steps.
+    revision grows with each change of the job or of one of its steps. queued: when it was asked for, or tried again.
+    held_since: since when it is held without any progress, over several tries.
     """
 
     id: str
@@ -106,6 +107,8 @@ class Job:
     warnings: tuple[str, ...] = ()
     error: Problem | None = None
     revision: int = 0
+    queued: datetime | None = None
+    held_since: datetime | None = None
 
     @property
     def guest(self) -> GuestKey | None:
@@ -116,6 +119,15 @@ class Job:
 
     def log_context(self) -> dict[str, Any]:
         return {"job": self.id, "kind": str(self.kind), "server": self.server, "vmid": self.vmid}
+
+
+@dataclass(frozen=True)
+class JobSecret:
+    """What a job needs once, in its step `step`, for example `cloud_init.password`: kept encrypted, deleted when used."""
+
+    name: str
+    step: str
+    value: str = field(repr=False, default="")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,56 @@
+"""Failed sign-ins per name and per address, from which the growing delay is reckoned."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import case, delete, select
+
+from comserv.domain.session import Attempts
+from comserv.persistence.database import Transaction
+from comserv.persistence.people import name_key
+from comserv.persistence.tables import sign_in_attempts
+
+FORGET_AFTER = timedelta(hours=1)
+NAME, ADDRESS = "name", "address"
+
+
+async def failed(tx: Transaction, name: str, address: str) -> Attempts:
+    """One more failure for both; a count older than an hour begins anew."""
+    for kind, subject in _subjects(name, address):
+        table = sign_in_attempts.c
+        old = table.last < tx.now - FORGET_AFTER
+        row = tx.insert(sign_in_attempts).values(kind=kind, subject=subject, failures=1, last=tx.now)
+        more = {"failures": case((old, 1), else_=table.failures + 1), "last": tx.now}
+        await tx.execute(row.on_conflict_do_update(index_elements=["kind", "subject"], set_=more))
+    await tx.execute(delete(sign_in_attempts).where(sign_in_attempts.c.last < tx.now - FORGET_AFTER))
+    return await known(tx, name, address)
+
+
+async def known(tx: Transaction, name: str, address: str) -> Attempts:
+    found: dict[str, Any] = {}
+    for kind, subject in _subjects(name, address):
+        mine = (sign_in_attempts.c.kind == kind) & (sign_in_attempts.c.subject == subject)
+        recent = mine & (sign_in_attempts.c.last >= tx.now - FORGET_AFTER)
+        found[kind] = (await tx.execute(select(sign_in_attempts).where(recent))).first()
+    name_row, address_row = found[NAME], found[ADDRESS]
+    return Attempts(
+        name_row.failures if name_row else 0,
+        address_row.failures if address_row else 0,
+        name_row.last if name_row else None,
+        address_row.last if address_row else None,
+    )
+
+
+async def succeeded(tx: Transaction, name: str, address: str) -> None:
+    """A good sign-in clears both."""
+    for kind, subject in _subjects(name, address):
+        mine = (sign_in_attempts.c.kind == kind) & (sign_in_attempts.c.subject == subject)
+        await tx.execute(delete(sign_in_attempts).where(mine))
+
+
+async def forget_older_than(tx: Transaction, before: datetime) -> None:
+    await tx.execute(delete(sign_in_attempts).where(sign_in_attempts.c.last < before))
+
+
+def _subjects(name: str, address: str) -> tuple[tuple[str, str], ...]:
+    return (ADDRESS, address), (NAME, name_key(name)[:200])

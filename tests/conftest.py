@@ -1,0 +1,8 @@
+"""For all tests: coroutines run on asyncio."""
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"

