@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from pve_simulator.errors import ApiError, PermissionDenied
+from pve_simulator.parameters.formats import FormatError, user_id
 from pve_simulator.world.access import User
 from pve_simulator.world.estate import Estate
 from pve_simulator.world.privileges import PRIVILEGES, ROLES
@@ -230,6 +231,10 @@ class DeclaredCheck:
 
     def user_parameter(self, test: str) -> None:
         user = str(self.values.get("userid", ""))
+        try:
+            user_id(user)
+        except FormatError as refusal:
+            raise ApiError(500, str(refusal)) from None
         if test == "self":
             if user not in self.permissions.estate.users:
                 raise ApiError(500, f"no such user ('{user}')")

@@ -23,6 +23,17 @@ class FormatError(SimulatorError):
 FORMATS: dict[str, Checker | dict[str, dict[str, Any]]] = {}
 
 CONTENT_TYPES = ("images", "rootdir", "vztmpl", "iso", "backup", "snippets", "import", "none")
+PROTOCOL_NAMES = """
+tcp udp icmp igmp ggp ipencap st egp igp pup hmp xns-idp rdp iso-tp4 dccp xtp ddp idpr-cmtp ipv6 ipv6-route
+ipv6-frag idrp rsvp gre esp ah skip ipv6-icmp icmpv6 ipv6-nonxt ipv6-opts vmtp eigrp ospf ax.25 ipip etherip
+encap pim ipcomp vrrp l2tp isis sctp fc mobility-header udplite mpls-in-ip hip
+"""
+PROTOCOLS = frozenset(PROTOCOL_NAMES.split())
+DAY = r"(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*"
+CALENDAR = (
+    rf"(?:minutely|hourly|daily|weekly|monthly|yearly|quarterly|semiannually|{DAY}(?:(?:\.\.|,){DAY})*"
+    r"|[\d*/,.]+(?:-[\d*/,.]+){1,2}|[\d*/,.]+(?::[\d*/,.]+){1,2}|\*/\d+|\d+)(?=\s|$)"
+)
 LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?"
 DNS_NAME = re.compile(rf"(?:{LABEL}\.)*{LABEL}")
 HOOK_VOLUME = re.compile(r"[a-zA-Z][a-zA-Z0-9\-_.]*[a-zA-Z0-9]:\S+")
@@ -100,7 +111,7 @@ pattern("invalid bridge name '{}'", r"[a-zA-Z][a-zA-Z0-9_\-.]{0,14}", "pve-bridg
 pattern("value does not look like a valid storage server", r"\S+", "pve-storage-server")
 pattern("invalid hotplug feature '{}'", r"0|1|network|disk|cpu|memory|usb|cloudinit", "pve-hotplug-feature")
 pattern("value does not look like an absolute path", r"/.*", "pve-storage-path")
-pattern("value does not look like a valid ID", r"(?:vm|ct):\d+|\d+", "pve-ha-resource-or-vm-id", "pve-ha-resource-id")
+pattern("value does not look like a valid ha resource ID", r"[^:\s]+:\S+|\d+", "pve-ha-resource-or-vm-id")
 
 
 @named("pve-storage-id")
@@ -142,6 +153,20 @@ def urlencoded(value: str) -> None:
     unquote(value)
 
 
+@named("pve-fw-protocol-spec")
+def protocol(value: str) -> None:
+    if value not in PROTOCOLS and not (value.isdigit() and int(value) < 256):
+        raise FormatError(f"unknown protocol '{value}'")
+
+
+@named("pve-calendar-event")
+def calendar_event(value: str) -> None:
+    rest = re.sub(CALENDAR, "", value, flags=re.IGNORECASE).strip()
+    if rest:
+        fault = f"unable to parse calendar event - unparsed token '{rest}'"
+        raise FormatError(f"invalid calendar event '{value}' - {fault}\n")
+
+
 @named("pve-startup-order")
 def startup(value: str) -> None:
     for part in re.split(r"[,;]", value):
@@ -168,10 +193,15 @@ def boot_disk(value: str) -> None:
         raise FormatError(f"invalid boot disk '{value}'")
 
 
-@named("pve-vm-cpu-type")
-def cpu_type(value: str) -> None:
-    if value not in CPU_MODELS and not value.startswith("custom-"):
-        raise FormatError(f"Built-in cputype '{value}' is not defined (missing 'custom-' prefix?)")
+def cpu_model(values: dict[str, str]) -> None:
+    """Refuses a processor model that there is not."""
+    model = values.get("cputype", "kvm64")
+    if model not in CPU_MODELS and not model.startswith("custom-"):
+        raise FormatError(f"Built-in cputype '{model}' is not defined (missing 'custom-' prefix?)")
+
+
+# What is checked once a property string of a format was split and found right.
+WHOLE: dict[str, Callable[[dict[str, str]], None]] = {"pve-vm-cpu-conf": cpu_model}
 
 
 def address(text: str, parse: Callable[[str], object], *names: str) -> None:
@@ -248,7 +278,7 @@ FORMATS["pve-qm-boot"] = {
     "order": {"type": "string", "format": "pve-boot-devices-list", "optional": True},
 }
 FORMATS["pve-vm-cpu-conf"] = {
-    "cputype": {"type": "string", "format": "pve-vm-cpu-type", "default_key": 1, "optional": True},
+    "cputype": {"type": "string", "default_key": 1, "optional": True},
     "reported-model": TEXT,
     "hidden": FLAG,
     "hv-vendor-id": {"type": "string", "pattern": "[a-zA-Z0-9]{1,12}", "optional": True},

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from pve_simulator.errors import ParameterError
-from pve_simulator.parameters.formats import FORMATS, FormatError
+from pve_simulator.parameters.formats import FORMATS, WHOLE, FormatError
 from pve_simulator.schema import Method, Property
 
 Errors = dict[str, str]
@@ -139,7 +139,8 @@ def misformed(form: Any, text: str, path: str) -> str | None:
         return misformed_property_string(form, text, path)
     checker = FORMATS.get(form)
     if isinstance(checker, dict):
-        return misformed_property_string(checker, text, path)
+        fault = misformed_property_string(checker, text, path)
+        return fault or unfit(form, checker, text)
     if checker is None and form.endswith("-opt"):
         return misformed(form.removesuffix("-opt"), text, path) if text else None
     if checker is None and form.endswith("-list"):
@@ -150,6 +151,16 @@ def misformed(form: Any, text: str, path: str) -> str | None:
             checker(text)
         except FormatError as refusal:
             return str(refusal)
+    return None
+
+
+def unfit(form: str, told: dict[str, Property], text: str) -> str | None:
+    """What is wrong with a well-formed property string as a whole, or None."""
+    try:
+        if form in WHOLE:
+            WHOLE[form](parse_property_string(told, text))
+    except FormatError as refusal:
+        return str(refusal)
     return None
 
 
