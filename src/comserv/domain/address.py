@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip
 from comserv.domain.guest import KnownAddress
 
 Address = IPv4Address | IPv6Address
+Interface = IPv4Interface | IPv6Interface
 
 
 def read_address(text: str, version: int) -> Address | None:
@@ -29,7 +30,7 @@ def read_prefix(text: str) -> int | None:
     return bits.count("1") if "01" not in bits else None
 
 
-def interface(address: str, prefix: int | None) -> IPv4Interface | IPv6Interface | None:
+def interface(address: str, prefix: int | None) -> Interface | None:
     """Address with its subnet, or None where one of the two does not fit."""
     try:
         return ip_interface(f"{address}/{prefix}") if prefix is not None else None
@@ -37,7 +38,7 @@ def interface(address: str, prefix: int | None) -> IPv4Interface | IPv6Interface
         return None
 
 
-def unusable(subnet: IPv4Interface | IPv6Interface) -> str:
+def unusable(subnet: Interface) -> str:
     """Why no guest can have this address, as a sentence; empty where it can."""
     address, network = subnet.ip, subnet.network
     if address.is_loopback or address.is_unspecified or address.is_multicast:
@@ -50,7 +51,16 @@ def unusable(subnet: IPv4Interface | IPv6Interface) -> str:
     return ""
 
 
-def gateway_unusable(subnet: IPv4Interface | IPv6Interface, gateway: str) -> str:
+def usable_range(subnet: Interface) -> tuple[Address, Address]:
+    """The first and the last address that a machine in this subnet can have."""
+    network = subnet.network
+    first, last = network[0], network[-1]
+    if network.prefixlen >= network.max_prefixlen - 1:
+        return first, last
+    return network[1], network[-2] if network.version == 4 else last
+
+
+def gateway_unusable(subnet: Interface, gateway: str) -> str:
     """Why this gateway cannot serve that address, as a sentence; empty where it can. IPv6 takes link-local ones."""
     address = read_address(gateway, subnet.version)
     if address is None:

@@ -33,6 +33,10 @@ class Fields:
     def given(self, name: str) -> bool:
         return self._values.get(name) is not None
 
+    def absent(self, name: str) -> None:
+        """Notes a name as known although it was not given."""
+        self._seen.add(name)
+
     def _take(self, name: str) -> Any:
         self._seen.add(name)
         return self._values.get(name)

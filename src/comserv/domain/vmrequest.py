@@ -109,7 +109,11 @@ class VmRequest:
 
 
 def parse_vm_request(mapping: object) -> VmRequest:
-    """The body of `POST /vms` and `POST /vms/plan`. Raises Invalid with every fault by dotted name."""
+    """The body of `POST /vms` and `POST /vms/plan`. Raises Invalid with every fault by dotted name.
+
+    Only what cannot be understood is a fault here. What is understood and will not do (a host name that no DNS takes, a
+    static network without an address, a taken id) is a finding of the plan, where it stands beside its cure.
+    """
     fields = Fields(mapping)
     request = _read(fields)
     if request.cloud_init.password == MASK:
@@ -186,13 +190,10 @@ def _read(fields: Fields) -> VmRequest:
     server = fields.text("server", check=_server_fault)
     if not server:
         fields.fault("server", "The server has to be named by its id.")
-    hostname = fields.text("hostname", check=hostname_fault)
-    if not hostname:
-        fields.fault("hostname", hostname_fault(""))
     start = fields.boolean("start_after_creation")
     request = VmRequest(
         server=server,
-        hostname=hostname,
+        hostname=fields.text("hostname"),
         template=_template(fields, server),
         node=fields.text("node", check=_node_fault),
         vmid=fields.integer("vmid", LEAST_VMID, MOST_VMID),
@@ -246,12 +247,7 @@ def _network(fields: Fields) -> Network:
         dns_servers=fields.texts("dns_servers", check=_dns_fault, most=8) or (),
         search_domain=fields.text("search_domain", check=_domain_fault),
     )
-    if kind == NetworkType.STATIC:
-        if not address:
-            fields.fault("ip_address", "A static network needs an address, for example 10.20.30.41.")
-        if prefix is None:
-            fields.fault("subnet_mask", "A static network needs its mask, for example 24 or 255.255.255.0.")
-    elif address or network.gateway:
+    if kind == NetworkType.DHCP and (address or network.gateway):
         fields.fault("type", "An address or gateway is given, so the type has to be static.")
     fields.close()
     return network
@@ -273,12 +269,7 @@ def _address_and_mask(fields: Fields) -> tuple[str, int | None]:
 def _ipv6(fields: Fields) -> Ipv6:
     kind = fields.choice("type", Ipv6Type, Ipv6Type.NONE)
     ipv6 = Ipv6(kind, _address(fields, "address", 6), fields.integer("prefix", 0, 128), _address(fields, "gateway", 6))
-    if kind == Ipv6Type.STATIC:
-        if not ipv6.address:
-            fields.fault("address", "Static IPv6 needs an address, for example 2001:db8::41.")
-        if ipv6.prefix is None:
-            fields.fault("prefix", "Static IPv6 needs a prefix length, for example 64.")
-    elif ipv6.address or ipv6.gateway:
+    if kind != Ipv6Type.STATIC and (ipv6.address or ipv6.gateway):
         fields.fault("type", "An address or gateway is given, so the type has to be static.")
     fields.close()
     return ipv6
