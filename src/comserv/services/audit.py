@@ -1,30 +1,24 @@
 """The audit: a row for each change and each refused attempt."""
 
 from dataclasses import dataclass
-from datetime import datetime
 
-from comserv.domain.person import Actor
+from comserv.domain.audit import AuditEntry, Outcome
+from comserv.domain.errors import Invalid
+from comserv.domain.page import Page
+from comserv.domain.person import Action, Actor
+from comserv.persistence import audit
+from comserv.persistence.database import Database
+from comserv.services.permission import permit
 
+__all__ = ["Audit", "AuditEntry", "AuditPage", "AuditQuery"]
 
-@dataclass(frozen=True)
-class AuditEntry:
-    """outcome: `done`, `asked`, `refused`, `failed`. count: how often within a minute, where a flood was folded."""
-
-    id: int
-    at: datetime
-    who: str
-    via: str
-    action: str
-    subject: str
-    outcome: str
-    detail: str = ""
-    address: str = ""
-    request_id: str = ""
-    count: int = 1
+AuditPage = Page[AuditEntry]
 
 
 @dataclass(frozen=True)
 class AuditQuery:
+    """Empty fields filter nothing; `subject` is compared whole, for example `guest rack/105`."""
+
     who: str = ""
     action: str = ""
     subject: str = ""
@@ -33,13 +27,17 @@ class AuditQuery:
     limit: int = 100
 
 
-@dataclass(frozen=True)
-class AuditPage:
-    items: tuple[AuditEntry, ...]
-    next_cursor: str | None
-
-
 class Audit:
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
     async def list(self, actor: Actor, query: AuditQuery) -> AuditPage:
         """Newest first. Needs SEE_AUDIT."""
-        raise NotImplementedError
+        await permit(self._db, actor, Action.SEE_AUDIT, "audit")
+        if query.outcome not in ("", *map(str, Outcome)):
+            raise Invalid(fields={"outcome": f"one of {', '.join(Outcome)}"})
+        wanted = audit.AuditFilter(
+            query.who, query.action, query.subject, Outcome(query.outcome) if query.outcome else None
+        )
+        async with self._db.read() as tx:
+            return await audit.page(tx, wanted, limit=query.limit, cursor=query.cursor or None)

@@ -1,9 +1,18 @@
 """People, their roles, their API tokens and sessions."""
 
+import secrets
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from comserv.domain.person import Actor, Person, Role
+from comserv.domain.errors import Conflict, Forbidden, Invalid, NotFound
+from comserv.domain.person import Action, Actor, Person, Role, at_most
+from comserv.domain.signin import check_person_name
+from comserv.persistence import people, sessions
+from comserv.persistence.database import Database, Transaction
+from comserv.services.passwords import Passwords
+from comserv.services.permission import permit, write_audit
+
+THEMES = ("", "light", "dark")
 
 
 @dataclass(frozen=True)
@@ -27,49 +36,150 @@ class SessionView:
 
 
 class People:
+    def __init__(self, database: Database, passwords: Passwords) -> None:
+        self._db, self._passwords = database, passwords
+
     async def list(self, actor: Actor) -> tuple[Person, ...]:
         """Needs MANAGE_PEOPLE."""
-        raise NotImplementedError
+        await permit(self._db, actor, Action.MANAGE_PEOPLE, "people")
+        async with self._db.read() as tx:
+            return await people.every(tx)
 
     async def get(self, actor: Actor, name: str) -> Person:
-        raise NotImplementedError
+        """Needs MANAGE_PEOPLE, but for oneself. Raises NotFound."""
+        if name != actor.name:
+            await permit(self._db, actor, Action.MANAGE_PEOPLE, f"person {name}")
+        async with self._db.read() as tx:
+            return await _named(tx, name)
 
     async def create(self, actor: Actor, name: str, role: Role, password: str) -> Person:
-        """Raises Invalid (name, password too short or well known), Conflict (name taken)."""
-        raise NotImplementedError
+        """Raises Invalid (name, password too short), Conflict (name taken)."""
+        await permit(self._db, actor, Action.MANAGE_PEOPLE, f"person {name[:64]}")
+        name = check_person_name(name)
+        stored = await self._passwords.hash(password)
+        async with self._db.write() as tx:
+            person = await people.add(tx, name, role, stored)
+            await write_audit(tx, actor, "create_person", f"person {name}", detail=f"Role {role}.")
+        return person
 
     async def change(self, actor: Actor, name: str, role: Role | None = None, disabled: bool | None = None) -> Person:
         """Ends the person's sessions when disabled. Raises Conflict for the last admin."""
-        raise NotImplementedError
+        await permit(self._db, actor, Action.MANAGE_PEOPLE, f"person {name}")
+        async with self._db.write() as tx:
+            person = await _named(tx, name)
+            if role is not None and role != person.role:
+                await people.set_role(tx, person.id, role)
+                await write_audit(tx, actor, "change_role", f"person {person.name}", detail=f"{person.role} → {role}")
+            if disabled is not None and disabled != person.disabled:
+                await people.set_disabled(tx, person.id, disabled)
+                await sessions.revoke_all(tx, person.id)
+                await write_audit(tx, actor, "disable_person" if disabled else "enable_person", f"person {person.name}")
+            if not await people.count_admins(tx):
+                raise Conflict("Nobody could administer Comserv any more.", cure="Make another person an admin first.")
+            return await people.get(tx, person.id)
 
     async def set_password(self, actor: Actor, name: str, password: str) -> None:
         """By an admin; ends the person's sessions."""
-        raise NotImplementedError
+        await permit(self._db, actor, Action.MANAGE_PEOPLE, f"person {name}")
+        stored = await self._passwords.hash(password)
+        async with self._db.write() as tx:
+            person = await _named(tx, name)
+            await people.set_password(tx, person.id, stored)
+            await sessions.revoke_all(tx, person.id)
+            await write_audit(tx, actor, "set_password", f"person {person.name}")
 
-    async def own_password(self, actor: Actor, current: str, new: str) -> None:
+    async def own_password(self, actor: Actor, current: str, new: str, session_token: str = "") -> None:
         """Ends one's other sessions. Raises Invalid."""
-        raise NotImplementedError
+        person_id = _person_of(actor)
+        async with self._db.read() as tx:
+            stored = await people.password_hash(tx, person_id)
+        if not await self._passwords.matches(stored, current):
+            raise Invalid(fields={"current": "this is not your present password"})
+        fresh = await self._passwords.hash(new)
+        async with self._db.write() as tx:
+            session = await sessions.by_token(tx, session_token)
+            await people.set_password(tx, person_id, fresh)
+            await sessions.revoke_all(tx, person_id, but=session.id if session else None)
+            await write_audit(tx, actor, "own_password", f"person {actor.name}")
 
     async def set_theme(self, actor: Actor, theme: str) -> None:
         """`light`, `dark`, or empty for the system's."""
-        raise NotImplementedError
+        if theme not in THEMES:
+            raise Invalid(fields={"theme": "light, dark, or empty for the system's"})
+        async with self._db.write() as tx:
+            await people.set_theme(tx, _person_of(actor), theme)
 
     async def tokens(self, actor: Actor, name: str = "") -> tuple[ApiTokenView, ...]:
         """One's own; those of another person need MANAGE_PEOPLE."""
-        raise NotImplementedError
+        person = await self._whose(actor, name)
+        async with self._db.read() as tx:
+            found = await sessions.api_tokens_of(tx, person.id)
+        return tuple(ApiTokenView(t.id, t.name, t.role, t.created, t.expires, t.last_used) for t in found)
 
     async def create_token(
         self, actor: Actor, token_name: str, role: Role | None = None, days: int | None = None, name: str = ""
     ) -> str:
-        """The token, told this once. role: at most the person's own. Raises Forbidden, Invalid."""
-        raise NotImplementedError
+        """The token, told this once. role: at most the person's own, and the role that asks. Raises Forbidden, Invalid."""
+        person = await self._whose(actor, name)
+        token_name = token_name.strip()
+        if not 1 <= len(token_name) <= 60:
+            raise Invalid(fields={"name": "a token's name has 1 to 60 characters; say what it is for"})
+        if days is not None and not 1 <= days <= 3650:
+            raise Invalid(fields={"days": "a token lives 1 to 3650 days"})
+        wanted = role or person.role
+        if not at_most(wanted, person.role) or not at_most(wanted, actor.role):
+            raise Forbidden("A token has at most the role of its person and of who makes it.", needed=str(wanted))
+        token = "cs_" + secrets.token_urlsafe(32)
+        async with self._db.write() as tx:
+            expires = tx.now + timedelta(days=days) if days else None
+            await sessions.add_api_token(tx, token, person.id, token_name, wanted, expires)
+            await write_audit(
+                tx, actor, "create_token", f"person {person.name}", detail=f"{token_name}, role {wanted}."
+            )
+        return token
 
-    async def revoke_token(self, actor: Actor, token_id: int) -> None:
-        raise NotImplementedError
+    async def revoke_token(self, actor: Actor, token_id: int, name: str = "") -> None:
+        """One's own; of another person: needs MANAGE_PEOPLE. Raises NotFound."""
+        person = await self._whose(actor, name)
+        async with self._db.write() as tx:
+            await sessions.revoke_api_token(tx, person.id, token_id)
+            await write_audit(tx, actor, "revoke_token", f"person {person.name}")
 
     async def sessions(self, actor: Actor, current_token: str = "") -> tuple[SessionView, ...]:
         """One's own."""
-        raise NotImplementedError
+        async with self._db.read() as tx:
+            current = await sessions.by_token(tx, current_token)
+            found = await sessions.of_person(tx, _person_of(actor))
+        current_id = current.id if current else None
+        return tuple(
+            SessionView(s.id, s.created, s.last_seen, s.address, s.user_agent, s.id == current_id) for s in found
+        )
 
     async def revoke_session(self, actor: Actor, session_id: int) -> None:
-        raise NotImplementedError
+        """One's own. Raises NotFound."""
+        async with self._db.write() as tx:
+            if session_id not in {session.id for session in await sessions.of_person(tx, _person_of(actor))}:
+                raise NotFound(noun="session", name=session_id)
+            await sessions.revoke(tx, session_id)
+            await write_audit(tx, actor, "revoke_session", f"person {actor.name}")
+
+    async def _whose(self, actor: Actor, name: str) -> Person:
+        if name and name != actor.name:
+            await permit(self._db, actor, Action.MANAGE_PEOPLE, f"person {name}")
+            async with self._db.read() as tx:
+                return await _named(tx, name)
+        async with self._db.read() as tx:
+            return await people.get(tx, _person_of(actor))
+
+
+async def _named(tx: Transaction, name: str) -> Person:
+    person = await people.by_name(tx, name)
+    if person is None:
+        raise NotFound(noun="person", name=name)
+    return person
+
+
+def _person_of(actor: Actor) -> int:
+    if actor.person_id is None:
+        raise Forbidden("This way in is no person.", needed="viewer", cure="Name the person.")
+    return actor.person_id

@@ -1,0 +1,63 @@
+"""One Proxmox client per server in this process, made anew when the server's registration changes."""
+
+import asyncio
+
+from comserv.domain.errors import Conflict
+from comserv.domain.server import Server
+from comserv.persistence import servers
+from comserv.persistence.changes import Topic
+from comserv.persistence.database import Database
+from comserv.proxmox.client import Client
+
+
+class Clients:
+    """Shared by sweeps, stories and plans, so that the limits per server hold for all of them together."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self._clients: dict[str, Client] = {}
+        self._old: list[Client] = []
+        self._making = asyncio.Lock()
+
+    async def of(self, server_id: str) -> Client:
+        """Raises NotFound, and Conflict for a disabled server."""
+        client = self._clients.get(server_id)
+        if client is None:
+            async with self._making:
+                client = self._clients.get(server_id) or await self._make(server_id)
+        if not client.server.enabled:
+            raise Conflict(f"The server {server_id} is disabled.", cure="Enable it on its page.")
+        return client
+
+    async def _make(self, server_id: str) -> Client:
+        async with self._db.read() as tx:
+            server = await servers.get(tx, server_id)
+            secret = await servers.token_secret(tx, server_id)
+        client = self._clients[server_id] = Client(server, secret)
+        return client
+
+    async def follow(self) -> None:
+        """Forgets clients of servers that changed; runs until it is cancelled. Calls that are under way end as they began."""
+        async with self._db.changes.subscribe(Topic.SERVER) as changes:
+            async for change in changes:
+                if change.topic is Topic.ALL:
+                    for server_id in list(self._clients):
+                        await self._refresh(server_id)
+                else:
+                    await self._refresh(change.key)
+
+    async def _refresh(self, server_id: str) -> None:
+        client = self._clients.get(server_id)
+        if client is None:
+            return
+        async with self._db.read() as tx:
+            current: Server | None = next((s for s in await servers.every(tx) if s.id == server_id), None)
+        if current is None or current.revision != client.server.revision:
+            self._old.append(self._clients.pop(server_id))
+
+    async def close(self) -> None:
+        """Ends all connections."""
+        for client in [*self._clients.values(), *self._old]:
+            await client.close()
+        self._clients.clear()
+        self._old.clear()

@@ -1,0 +1,241 @@
+"""The estate as this process knows it: every server's picture decoded in memory, followed by revision.
+
+A list is answered from here without asking a server or the database; what we changed ourselves is laid over the pictures.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from comserv.domain.errors import DatabaseUnavailable, NotFound
+from comserv.domain.guest import Guest, GuestKey, GuestStatus, GuestType, KnownAddress
+from comserv.domain.job import Job, JobState
+from comserv.domain.overlay import Overlay
+from comserv.domain.picture import Health, Picture
+from comserv.domain.server import Server, ServerState
+from comserv.persistence import guests, jobs, pictures, servers
+from comserv.persistence.changes import Change, Topic
+from comserv.persistence.database import Database, Transaction
+
+STALE_AFTER = timedelta(seconds=45)  # four missed rounds of Proxmox's own 10 s
+OPEN = (JobState.QUEUED, JobState.RUNNING)
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class GuestView:
+    """A guest as it is shown. as_of: the age of what is told. stale: its server does not answer or the picture is old.
+
+    ours: what we changed ourselves and the sweep has not confirmed yet, by field name. job: an active job on it.
+    search: all that a person may type to find it, in lower case.
+    """
+
+    guest: Guest
+    as_of: datetime | None
+    stale: bool
+    addresses: tuple[KnownAddress, ...] = ()
+    ours: Mapping[str, str] = field(default_factory=dict)
+    job: Job | None = None
+    search: str = field(default="", repr=False, compare=False)
+
+
+@dataclass
+class Known:
+    """What is held of one server. `views` is made when it is asked for and thrown away when anything of it changed."""
+
+    server: Server
+    picture: Picture
+    health: Health
+    overlays: dict[int, Overlay] = field(default_factory=dict)
+    addresses: dict[int, tuple[KnownAddress, ...]] = field(default_factory=dict)
+    views: tuple[GuestView, ...] | None = None
+    views_stale: bool = False
+
+    def stale(self, now: datetime) -> bool:
+        if not self.server.enabled or self.health.state in (ServerState.DOWN, ServerState.UNREACHED):
+            return True
+        return self.picture.as_of is None or now - self.picture.as_of > STALE_AFTER
+
+
+class Estate:
+    """Call `load` once, keep `follow` running; then everything else is answered from memory."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self._known: dict[str, Known] = {}
+        self.open_jobs: dict[str, Job] = {}
+        self.revision = 0
+        """Grows whenever anything that a list shows has changed."""
+
+    async def load(self) -> None:
+        async with self._db.read() as tx:
+            found = await servers.every(tx)
+            for server in found:
+                await self._read(tx, server)
+            page = await jobs.page(tx, jobs.JobFilter(states=OPEN), limit=500)
+            self.open_jobs = {job.id: job for job in page.items}
+        for gone in self._known.keys() - {server.id for server in found}:
+            del self._known[gone]
+        self.revision += 1
+
+    async def _read(self, tx: Transaction, server: Server) -> None:
+        addresses: dict[int, list[KnownAddress]] = {}
+        for one in await guests.known_addresses(tx, server.id):
+            addresses.setdefault(one.guest.vmid, []).append(one)
+        self._known[server.id] = Known(
+            server,
+            await pictures.get(tx, server.id) or Picture(server.id, None),
+            await pictures.get_health(tx, server.id) or Health(server.id),
+            {one.guest.vmid: one for one in await guests.overlays_of(tx, server.id)},
+            {vmid: tuple(found) for vmid, found in addresses.items()},
+        )
+
+    async def follow(self) -> None:
+        """Reads again what the change feed names; runs until it is cancelled."""
+        topics = (Topic.SERVER, Topic.PICTURE, Topic.HEALTH, Topic.GUEST, Topic.JOB)
+        async with self._db.changes.subscribe(*topics) as changes:
+            await self.load()
+            async for change in changes:
+                try:
+                    await self._apply(change)
+                except DatabaseUnavailable as error:
+                    log.warning("the picture could not be read again", detail=error.detail)
+                    await asyncio.sleep(1)
+                    changes.put(change)
+
+    async def _apply(self, change: Change) -> None:
+        if change.topic is Topic.ALL or (change.topic is Topic.SERVER and change.key not in self._known):
+            await self.load()
+        elif change.topic is Topic.JOB:
+            await self._apply_job(change.key)
+        elif change.topic is Topic.GUEST:
+            await self._apply_guest(change.key)
+        else:
+            await self._apply_server(change)
+        self.revision += 1
+
+    async def _apply_job(self, job_id: str) -> None:
+        async with self._db.read() as tx:
+            try:
+                job = await jobs.get(tx, job_id)
+            except NotFound:
+                job = None
+        if job is not None and not job.state.ended:
+            self.open_jobs[job_id] = job
+        else:
+            self.open_jobs.pop(job_id, None)
+
+    async def _apply_guest(self, key: str) -> None:
+        server_id, _, vmid = key.partition("/")
+        known = self._known.get(server_id)
+        if known is None:
+            return
+        async with self._db.read() as tx:
+            found = await guests.known_addresses(tx, server_id, int(vmid))
+            overlays = {one.guest.vmid: one for one in await guests.overlays_of(tx, server_id)}
+        known.addresses[int(vmid)] = found
+        known.overlays, known.views = overlays, None
+
+    async def _apply_server(self, change: Change) -> None:
+        known = self._known.get(change.key)
+        if known is None:
+            return
+        async with self._db.read() as tx:
+            if change.topic is Topic.SERVER:
+                found = {server.id: server for server in await servers.every(tx)}
+                if change.key not in found:
+                    del self._known[change.key]
+                    return
+                known.server = found[change.key]
+            elif change.topic is Topic.HEALTH:
+                known.health = await pictures.get_health(tx, change.key) or known.health
+            else:
+                fresh = await pictures.get(tx, change.key, newer_than=known.picture.revision)
+                stamp = None if fresh else await pictures.stamp(tx, change.key)
+                known.picture = fresh or replace(known.picture, as_of=stamp[1] if stamp else known.picture.as_of)
+        known.views = None
+
+    def server(self, server_id: str) -> Known:
+        """Raises NotFound."""
+        if server_id not in self._known:
+            raise NotFound(noun="server", name=server_id)
+        return self._known[server_id]
+
+    def servers(self) -> tuple[Known, ...]:
+        """By id."""
+        return tuple(self._known[server_id] for server_id in sorted(self._known))
+
+    def guest(self, key: GuestKey, now: datetime) -> GuestView:
+        """Raises NotFound."""
+        for view in self._views(self.server(key.server), now):
+            if view.guest.key == key:
+                return replace(view, job=self.job_on(key))
+        raise NotFound(noun="guest", name=str(key))
+
+    def views(self, now: datetime) -> Iterable[GuestView]:
+        """All guests of all servers, without their jobs."""
+        for known in self._known.values():
+            yield from self._views(known, now)
+
+    def job_on(self, key: GuestKey) -> Job | None:
+        """The first job on it that has not ended."""
+        found = [job for job in self.open_jobs.values() if job.vmid == key.vmid and job.server == key.server]
+        return min(found, key=lambda job: job.id) if found else None
+
+    def jobs_by_guest(self) -> dict[GuestKey, Job]:
+        found: dict[GuestKey, Job] = {}
+        for job in sorted(self.open_jobs.values(), key=lambda job: job.id, reverse=True):
+            if job.guest:
+                found[job.guest] = job
+        return found
+
+    def _views(self, known: Known, now: datetime) -> tuple[GuestView, ...]:
+        stale = known.stale(now)
+        if known.views is None or known.views_stale != stale:
+            known.views, known.views_stale = tuple(_views_of(known, stale)), stale
+        return known.views
+
+
+def _views_of(known: Known, stale: bool) -> Iterable[GuestView]:
+    seen = set()
+    for guest in known.picture.guests:
+        seen.add(guest.key.vmid)
+        overlay = known.overlays.get(guest.key.vmid)
+        if overlay is None:
+            yield _view(known, guest, stale, {})
+        elif not overlay.fields.get("gone"):
+            yield _view(known, _laid_over(guest, overlay.fields), stale, _words(overlay.fields))
+    for vmid, overlay in known.overlays.items():
+        if vmid not in seen and "type" in overlay.fields and not overlay.fields.get("gone"):
+            guest = Guest(overlay.guest, GuestType(overlay.fields["type"]), str(overlay.fields.get("node", "")))
+            yield _view(known, _laid_over(guest, overlay.fields), stale, _words(overlay.fields))
+
+
+def _view(known: Known, guest: Guest, stale: bool, ours: Mapping[str, str]) -> GuestView:
+    addresses = known.addresses.get(guest.key.vmid, ())
+    words = (guest.name, str(guest.key.vmid), guest.node, known.server.id, guest.lock, guest.pool, *guest.tags)
+    search = "\n".join((*words, *(one.address for one in addresses))).lower()
+    return GuestView(guest, known.picture.as_of, stale, addresses, ours, search=search)
+
+
+_SHOWN = {"name", "node", "status", "lock", "tags", "pool", "cores", "memory", "disk", "template"}
+
+
+def _laid_over(guest: Guest, fields: Mapping[str, Any]) -> Guest:
+    """Overlay fields come as JSON has them."""
+    values = {name: value for name, value in fields.items() if name in _SHOWN}
+    if "status" in values:
+        values["status"] = GuestStatus(values["status"])
+        if values["status"] is not guest.status:
+            values |= {"uptime": None, "cpu": None, "memory_used": None}
+    if "tags" in values:
+        values["tags"] = tuple(values["tags"])
+    return replace(guest, **values)
+
+
+def _words(fields: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in fields.items() if name in _SHOWN}
