@@ -6,6 +6,7 @@ from typing import Self
 
 from comserv.domain.cluster import Version
 from comserv.domain.errors import ProxmoxError
+from comserv.domain.plan import PlannedCall
 from comserv.domain.server import Server
 from comserv.domain.task import Upid
 from comserv.proxmox.access import Access
@@ -68,6 +69,14 @@ class Client:
     @property
     def storages(self) -> Storages:
         return Storages(self._exchange)
+
+    async def begin(self, call: PlannedCall, *, heavy_on: str = "") -> Upid:
+        """Sends a planned call that begins a task. Raises OutcomeUnknown where it may have begun; never sent twice."""
+        return await self._exchange.task(call.method, call.path, call.parameters, heavy_on=heavy_on)
+
+    async def change(self, call: PlannedCall) -> None:
+        """Sends a planned call that is done when it is answered."""
+        await self._exchange.change(call.method, call.path, call.parameters)
 
     async def version(self) -> Version:
         return await self.cluster.version()
