@@ -1,0 +1,65 @@
+"""The REST API as one application below `/api/v1`: `app.mount("/api/v1", application(services, stylesheets))`."""
+
+from collections.abc import Sequence
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from comserv.api import (
+    account,
+    audit,
+    guests,
+    jobs,
+    openapi,
+    overview,
+    people,
+    problems,
+    reference,
+    servers,
+    sessions,
+    tokens,
+    vms,
+)
+from comserv.api.requestids import RequestIds
+from comserv.services.services import Services
+
+ROUTERS = (
+    overview.public,
+    overview.router,
+    guests.router,
+    vms.router,
+    jobs.router,
+    servers.router,
+    account.router,
+    tokens.router,
+    sessions.router,
+    people.router,
+    audit.router,
+    reference.router,
+)
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+def application(services: Services, stylesheets: Sequence[str] = ()) -> FastAPI:
+    """Everything below `/api/v1`, with errors, request ids and reference of its own; to be mounted there.
+
+    stylesheets: addresses of the pages' own, which the reference page wears too.
+    """
+    app = FastAPI(
+        title="Comserv",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=_operation_id,
+    )
+    app.state.services, app.state.stylesheets = services, tuple(stylesheets)
+    app.add_middleware(RequestIds)
+    problems.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    openapi.install(app)
+    return app
