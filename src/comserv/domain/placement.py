@@ -60,19 +60,14 @@ def free_memory(facts: PlanFacts, node: Node) -> int | None:
     """Bytes that are free on a node once our running jobs have taken theirs; None where the token may not see it."""
     if node.memory is None or node.memory_used is None:
         return None
-    return node.memory - node.memory_used - sum(claim.memory for claim in facts.other_claims if claim.node == node.name)
+    return node.memory - node.memory_used - facts.memory_to_come(node.name)
 
 
 def free_space(facts: PlanFacts, storage: Storage) -> int | None:
     """Bytes that are free on a storage once our running jobs have taken theirs; None where it is not told."""
     if storage.total is None or storage.used is None:
         return None
-    taken = [
-        claim.disk
-        for claim in facts.other_claims
-        if claim.storage == storage.name and (storage.shared or claim.node == storage.node)
-    ]
-    return storage.total - storage.used - sum(taken)
+    return storage.total - storage.used - facts.disk_to_come(storage)
 
 
 def full_size(request: VmRequest, config: GuestConfig | None) -> int:
@@ -140,7 +135,7 @@ def _choose_storage(
 def storage_findings(facts: PlanFacts, storage: Storage, disk: int, shared: bool) -> tuple[Finding, ...]:
     """What stands against putting so many bytes on this storage. shared: it has to be one that other nodes see too."""
     name = storage.name
-    if not storage.active:
+    if not storage.active or not storage.enabled:
         text = f"The storage {name} is disabled or not online on {storage.node}."
         return (
             _blocker("storage_disabled", text, f"Enable {name} on the server, or choose another storage.", "storage"),
@@ -166,6 +161,7 @@ def _other_storage(facts: PlanFacts, full: Storage, disk: int) -> str:
         if one.node == full.node
         and one.name != full.name
         and one.active
+        and one.enabled
         and ("images" in one.content)
         and (room := free_space(facts, one)) is not None
         and room >= disk

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from comserv.domain import address as addresses
-from comserv.domain.guest import AddressSource, GuestType
-from comserv.domain.hardware import agent_enabled, boot_disk, has_cloud_init, network_card
+from comserv.domain.guest import AddressSource, GuestKey, GuestType, KnownAddress
+from comserv.domain.hardware import agent_enabled, boot_disk, has_cloud_init
 from comserv.domain.hostname import hostname_fault, same_name
-from comserv.domain.ownership import strip_marker
 from comserv.domain.placement import (
     LINKED_SPARE,
     cores_above,
@@ -134,25 +133,18 @@ def name_findings(request: VmRequest, facts: PlanFacts) -> Iterator[Finding]:
         yield _blocker("hostname_bad", fault, "Choose a name such as web-01.", "hostname")
         return
     guest = next((one for one in facts.guests if one.name and same_name(one.name, request.hostname)), None)
-    own = _own_vmids(facts)
-    if guest and guest.key.vmid not in own:
+    if guest and guest.key.vmid not in facts.own_vmids:
         text = f"The name {request.hostname} is taken on {facts.name} by {guest.key.vmid} on {guest.node}."
         yield _blocker("hostname_taken", text, "Choose another name.", "hostname")
         return
-    claim = next((one for one in facts.other_claims if same_name(one.hostname, request.hostname)), None)
-    if claim:
+    if any(same_name(one.hostname, request.hostname) for one in facts.other_reservations if one.hostname):
         text = f"The name {request.hostname} is taken on {facts.name} by a VM that a job of ours is making."
         yield _blocker("hostname_taken", text, "Choose another name.", "hostname")
 
 
-def _own_vmids(facts: PlanFacts) -> frozenset[int]:
-    """VM ids of the job for which the plan is made again."""
-    return frozenset(one.vmid for one in facts.claims if facts.job and one.job == facts.job and one.vmid is not None)
-
-
 def vmid_findings(request: VmRequest, facts: PlanFacts, decision: Decision | None) -> Iterator[Finding]:
-    own, vmid = _own_vmids(facts), request.vmid
-    if vmid is None or vmid in own:
+    vmid = request.vmid
+    if vmid is None or vmid in facts.own_vmids:
         return
     guest = next((one for one in facts.guests if one.key.vmid == vmid), None)
     if guest:
@@ -160,7 +152,7 @@ def vmid_findings(request: VmRequest, facts: PlanFacts, decision: Decision | Non
         yield _blocker("vmid_taken", f"The VM id {vmid} is taken {holder}.", _free(facts), "vmid")
     elif facts.vmid_taken:
         yield _blocker("vmid_taken", f"The VM id {vmid} is taken on {facts.name}.", _free(facts), "vmid")
-    elif vmid in facts.reserved:
+    elif any(one.guest.vmid == vmid for one in facts.other_reservations):
         yield _blocker("vmid_reserved", f"The VM id {vmid} is reserved by a job of ours.", _free(facts), "vmid")
 
 
@@ -296,12 +288,8 @@ def _subnet(
 
 
 def _taken(address: str, field: str, facts: PlanFacts, now: datetime) -> Iterator[Finding]:
-    own = _own_vmids(facts)
-    others = [
-        one
-        for one in addresses.holders(address, facts.addresses)
-        if not (one.guest.server == facts.server and one.guest.vmid in own)
-    ]
+    known = (*facts.addresses, *_reserved_addresses(facts, now))
+    others = [one for one in addresses.holders(address, known) if not _own(facts, one.guest)]
     if not others:
         return
     holder = others[0]
@@ -310,6 +298,16 @@ def _taken(address: str, field: str, facts: PlanFacts, now: datetime) -> Iterato
     age = f", {span((now - holder.as_of).total_seconds())} ago"
     text = f"{address} belongs to {who}, {_SOURCES[holder.source]}{age}."
     yield _blocker("address_taken", text, "Choose another address, or change that guest's first.", field)
+
+
+def _own(facts: PlanFacts, guest: GuestKey) -> bool:
+    return guest.server == facts.server and guest.vmid in facts.own_vmids
+
+
+def _reserved_addresses(facts: PlanFacts, now: datetime) -> Iterator[KnownAddress]:
+    for one in facts.reservations:
+        for address in one.addresses:
+            yield KnownAddress(one.guest, address, AddressSource.RESERVED, one.created or now)
 
 
 # --- cloud-init, agent, pool ------------------------------------------------------------------------------------------

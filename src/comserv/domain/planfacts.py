@@ -4,22 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from comserv.domain.guest import Guest, GuestConfig, KnownAddress
+from comserv.domain.guest import Guest, GuestConfig, GuestStatus, KnownAddress
 from comserv.domain.picture import Health, Node, Picture, Storage
+from comserv.domain.reservation import Reservation
 from comserv.domain.rights import Rights
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What a running job of ours will take and Proxmox does not show yet. memory and disk in bytes, 0 once it is shown."""
-
-    job: str
-    hostname: str
-    vmid: int | None
-    node: str
-    storage: str = ""
-    memory: int = 0
-    disk: int = 0
+from comserv.domain.units import GIB, MIB
 
 
 @dataclass(frozen=True)
@@ -30,9 +19,10 @@ class PlanFacts:
     nodes, storages: asked live where that was needed, else the picture's are used.
     bridges: node → names of bridges and vnets that a VM can be plugged into there.
     free_vmid: what `/cluster/nextid` said. vmid_taken: whether the request's number is in use.
-    claims: of all our active jobs on this server. reserved: VM ids that they hold. addresses: of all servers' guests.
-    job: the job for which the plan is made again, whose own claim does not count. accepted: that job is accepted already,
-    so that a server that does not answer holds it and does not refuse it.
+    reservations: of all our active jobs, on every server. addresses: of all servers' guests.
+    job: the job for which the plan is made again, whose own reservation does not count. accepted: that job is accepted
+    already, so that a server that does not answer holds it and does not refuse it. problem: why the server could not be
+    asked, a sentence, empty where it answered.
     """
 
     server: str
@@ -52,8 +42,7 @@ class PlanFacts:
     pools: frozenset[str] | None = None
     free_vmid: int | None = None
     vmid_taken: bool | None = None
-    claims: tuple[Claim, ...] = ()
-    reserved: frozenset[int] = frozenset()
+    reservations: tuple[Reservation, ...] = ()
     addresses: tuple[KnownAddress, ...] = ()
     version: str = ""
     quorate: bool | None = None
@@ -79,8 +68,34 @@ class PlanFacts:
         return self.storages if self.storages is not None else (self.picture.storages if self.picture else ())
 
     @property
-    def other_claims(self) -> tuple[Claim, ...]:
-        return tuple(claim for claim in self.claims if not self.job or claim.job != self.job)
+    def other_reservations(self) -> tuple[Reservation, ...]:
+        """Those of other jobs on this server."""
+        return tuple(one for one in self.reservations if one.guest.server == self.server and not self._own(one))
+
+    @property
+    def own_vmids(self) -> frozenset[int]:
+        """VM ids of the job for which the plan is made again."""
+        return frozenset(
+            one.guest.vmid for one in self.reservations if self._own(one) and one.guest.server == self.server
+        )
+
+    def _own(self, reservation: Reservation) -> bool:
+        return bool(self.job) and reservation.job == self.job
+
+    def memory_to_come(self, node: str) -> int:
+        """Bytes that our running jobs will take of a node and Proxmox does not count yet: their VM does not run."""
+        running = {guest.key.vmid for guest in self.guests if guest.status == GuestStatus.RUNNING}
+        return sum(
+            one.memory_mb * MIB for one in self.other_reservations if one.node == node and one.guest.vmid not in running
+        )
+
+    def disk_to_come(self, storage: Storage) -> int:
+        """Bytes that our running jobs will take of a storage and Proxmox does not count yet: their clone has not ended."""
+        cloned = {guest.key.vmid for guest in self.guests if not guest.lock and guest.status != GuestStatus.UNKNOWN}
+        waiting = [
+            one for one in self.other_reservations if one.storage == storage.name and one.guest.vmid not in cloned
+        ]
+        return sum(int(one.disk_gb * GIB) for one in waiting if storage.shared or one.node == storage.node)
 
     def storage_at(self, node: str, name: str) -> Storage | None:
         return next((one for one in self.known_storages if one.node == node and one.name == name), None)

@@ -65,9 +65,11 @@ def candidate_vmid(request: VmRequest, facts: PlanFacts) -> int | None:
     """The VM id that will be tried first: asked for, else the lowest that neither Proxmox nor a job of ours uses."""
     if request.vmid is not None:
         return request.vmid
+    if facts.own_vmids:
+        return min(facts.own_vmids)
     if facts.free_vmid is None and not facts.guests:
         return None
-    used = facts.reserved | {guest.key.vmid for guest in facts.guests}
+    used = {guest.key.vmid for guest in facts.guests} | {one.guest.vmid for one in facts.other_reservations}
     return next(vmid for vmid in _from(facts.free_vmid or LEAST_VMID) if vmid not in used)
 
 

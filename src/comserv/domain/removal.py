@@ -97,7 +97,7 @@ def _findings(facts: RemovalFacts) -> Iterator[Finding]:
         yield Finding(Level.BLOCKER, "running", text, "Shut it down or stop it first.")
     if status == GuestStatus.SUSPENDED or lock == "suspended":
         text = "It is hibernated; the memory that was saved goes too."
-        yield Finding(Level.BLOCKER, "hibernated", text, "Start it and shut it down, or stop it first.")
+        yield Finding(Level.WARNING, "hibernated", text, "Start it first if what runs in it is still needed.")
     elif lock:
         text = f"It is locked ({lock})."
         cure = f"Wait until that task has ended. If none runs, remove the lock on the server: {_unlock(guest)}."
