@@ -46,9 +46,6 @@ class Listener:
         loop = asyncio.get_running_loop()
         while True:
             accepted, _ = await loop.sock_accept(self.socket)
-            if self.server.faults.standing("server_down"):
-                accepted.close()
-                continue
             task = loop.create_task(self._serve(accepted))
             self.connections.add(task)
             task.add_done_callback(self.connections.discard)

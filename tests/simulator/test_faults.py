@@ -1,0 +1,191 @@
+"""Fault rules make go wrong exactly what they say, as often as they say."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from .conftest import Simulator
+
+GONE = (http.client.RemoteDisconnected, ConnectionError)
+
+
+def rule(simulator: Simulator, effect: str, path: str = "", **more: Any) -> None:
+    """Adds one rule; `method` and `node` go into its match."""
+    match = {"path": path, **{key: more.pop(key) for key in ("method", "node") if key in more}}
+    simulator.control("POST", "faults", [{"match": match, "effect": effect, **more}])
+
+
+@pytest.fixture
+def pools(faulty: Simulator) -> Iterator[Simulator]:
+    """The simulator, and afterwards without the pools that a test made."""
+    yield faulty
+    faulty.control("DELETE", "faults")
+    for pool in faulty.call("GET", "/pools").data:
+        if pool["poolid"].startswith("x"):
+            faulty.call("DELETE", f"/pools/{pool['poolid']}")
+
+
+def has_pool(simulator: Simulator, name: str) -> bool:
+    """Whether a pool is there, told by the control and not by the API."""
+    return name in {pool["id"] for pool in simulator.control("GET", "world")["pools"]}
+
+
+def test_a_delay_is_divided_by_the_speed(faulty: Simulator) -> None:
+    rule(faulty, "delay", "/version", seconds=10)
+    assert 0.5 <= faulty.call("GET", "/version").seconds < 2
+
+
+def test_a_status_is_sent_instead_and_nothing_is_done(pools: Simulator) -> None:
+    rule(pools, "status", "/pools", status=503, text="please wait", times=1)
+    answer = pools.call("POST", "/pools", poolid="x1")
+    assert (answer.status, answer.reason) == (503, "please wait")
+    assert not has_pool(pools, "x1")
+    assert pools.call("POST", "/pools", poolid="x1").status == 200
+
+
+def test_a_status_can_be_sent_though_it_was_carried_out(pools: Simulator) -> None:
+    rule(pools, "status", "/pools", status=596, text="Broken pipe", carried_out=True, times=1)
+    answer = pools.call("POST", "/pools", poolid="x2")
+    assert (answer.status, answer.reason, answer.body) == (596, "Broken pipe", b"")
+    assert has_pool(pools, "x2")
+
+
+def test_a_connection_can_be_dropped_before_or_after(pools: Simulator) -> None:
+    rule(pools, "drop_before", "/pools", method="POST", times=1)
+    with pytest.raises(GONE):
+        pools.call("POST", "/pools", poolid="x3")
+    assert not has_pool(pools, "x3")
+    rule(pools, "drop_after", "/pools", method="POST", times=1)
+    with pytest.raises(GONE):
+        pools.call("POST", "/pools", poolid="x3")
+    assert has_pool(pools, "x3")
+
+
+def test_a_hanging_request_is_never_answered_and_not_carried_out(pools: Simulator) -> None:
+    rule(pools, "hang", "/pools", times=1)
+    secret = pools.token()["Authorization"]
+    head = f"POST /api2/json/pools?poolid=x4 HTTP/1.1\r\nAuthorization: {secret}\r\n\r\n"
+    assert pools.raw(head.encode(), patience=1.0) == b""
+    assert not has_pool(pools, "x4")
+
+
+def test_garbage_is_no_json(faulty: Simulator) -> None:
+    rule(faulty, "garbage", "/version", times=1)
+    answer = faulty.call("GET", "/version")
+    assert answer.status == 200
+    with pytest.raises(ValueError, match=r".+"):
+        _ = answer.json
+
+
+def test_after_lets_matches_pass_first_and_times_ends_the_rule(faulty: Simulator) -> None:
+    rule(faulty, "status", "/version$", status=500, text="no", after=2, times=2)
+    assert [faulty.call("GET", "/version").status for _ in range(6)] == [200, 200, 500, 500, 200, 200]
+
+
+def test_a_probability_of_none_never_strikes(faulty: Simulator) -> None:
+    rule(faulty, "status", "/version", status=500, probability=0)
+    assert all(faulty.call("GET", "/version").status == 200 for _ in range(5))
+
+
+def test_a_rule_matches_method_path_and_node(faulty: Simulator) -> None:
+    rule(faulty, "status", "/status$", status=500, text="no", method="GET", node="pve2")
+    assert faulty.call("GET", "/nodes/pve1/status").status == 200
+    assert faulty.call("GET", "/nodes/pve2/status").status == 500
+
+
+def test_a_node_that_is_down_is_595_after_three_seconds(faulty: Simulator) -> None:
+    rule(faulty, "node_down", node="pve3")
+    answer = faulty.call("GET", "/nodes/pve3/status")
+    assert (answer.status, answer.reason, answer.body) == (595, "No route to host", b"")
+    assert answer.seconds >= 3 / 20
+    assert faulty.call("GET", "/nodes/pve2/status").status == 200
+
+
+def test_a_server_that_is_down_answers_nobody_but_the_control(faulty: Simulator) -> None:
+    rule(faulty, "server_down")
+    with pytest.raises(GONE):
+        faulty.call("GET", "/version")
+    faulty.control("DELETE", "faults")
+    assert faulty.call("GET", "/version").status == 200
+
+
+def test_a_renewed_certificate_has_another_fingerprint_and_the_same_authority(faulty: Simulator) -> None:
+    before = faulty.control("GET", "world")["fingerprint"]
+    rule(faulty, "certificate_renewed")
+    assert faulty.control("GET", "world")["fingerprint"] != before
+    assert faulty.call("GET", "/version").status == 200
+
+
+@pytest.fixture
+def vm(faulty: Simulator) -> Iterator[str]:
+    """The API path of a fresh, stopped VM on pve2."""
+    vmid = faulty.call("GET", "/cluster/nextid").data
+    upid = faulty.call("POST", "/nodes/pve2/qemu", vmid=vmid, memory=64, agent=1).data
+    assert faulty.finished(upid)["exitstatus"] == "OK"
+    yield f"/nodes/pve2/qemu/{vmid}"
+    faulty.control("DELETE", "faults")
+    faulty.finished(faulty.call("POST", f"/nodes/pve2/qemu/{vmid}/status/stop").data)
+    faulty.finished(faulty.call("DELETE", f"/nodes/pve2/qemu/{vmid}").data)
+
+
+def test_a_task_fails_with_the_text_of_the_rule(faulty: Simulator, vm: str) -> None:
+    rule(faulty, "task_fail", "/status/start", exitstatus="out of luck", times=1)
+    upid = faulty.call("POST", f"{vm}/status/start").data
+    assert faulty.finished(upid)["exitstatus"] == "out of luck"
+    log = faulty.call("GET", f"/nodes/pve2/tasks/{upid}/log", limit=0).data
+    assert log[-1]["t"] == "TASK ERROR: out of luck"
+
+
+def test_a_task_is_slowed_down_by_the_factor(faulty: Simulator, vm: str) -> None:
+    rule(faulty, "task_slow", "/status/start", factor=20, times=1)
+    began = time.monotonic()
+    assert faulty.finished(faulty.call("POST", f"{vm}/status/start").data)["exitstatus"] == "OK"
+    assert time.monotonic() - began >= 0.5
+
+
+def test_the_agent_can_be_silenced(faulty: Simulator, vm: str) -> None:
+    faulty.finished(faulty.call("POST", f"{vm}/status/start").data)
+    end = time.monotonic() + 10
+    while faulty.call("POST", f"{vm}/agent/ping").status != 200:
+        assert time.monotonic() < end, "the agent answers within 10 s of the real server"
+        time.sleep(0.1)
+    rule(faulty, "agent_silent", node="pve2")
+    answer = faulty.call("POST", f"{vm}/agent/ping")
+    assert (answer.status, answer.reason) == (500, "QEMU guest agent is not running")
+
+
+def test_a_full_storage_fails_the_task_that_writes_to_it(faulty: Simulator) -> None:
+    rule(faulty, "storage_full", storage="local-lvm")
+    upid = faulty.call("POST", "/nodes/pve1/qemu", vmid=7000, scsi0="local-lvm:1").data
+    assert faulty.finished(upid)["exitstatus"] != "OK"
+    assert 7000 not in {guest["vmid"] for guest in faulty.control("GET", "world")["guests"]}
+
+
+def test_a_rule_that_makes_no_sense_is_refused(faulty: Simulator) -> None:
+    for bad in ({"effect": "explode"}, {"effect": "delay", "match": {"path": "("}}, ["x"]):
+        answer = faulty.send("POST", "/_sim/faults", __import__("json").dumps(bad))
+        assert answer.status == 400
+    assert faulty.control("GET", "faults") == []
+
+
+def test_requests_are_remembered_with_who_and_how_they_ended(faulty: Simulator) -> None:
+    faulty.call("GET", "/version", _dc=1)
+    faulty.send("GET", "/api2/json/nosuch")
+    rule(faulty, "drop_after", "/version", times=1)
+    with contextlib.suppress(*GONE):
+        faulty.call("GET", "/version", who="low@pve!none")
+    rows = faulty.control("GET", "requests")
+    assert [(row["method"], row["path"], row["who"], row["status"]) for row in rows] == [
+        ("GET", "/api2/json/version", "admin@pve!full", 200),
+        ("GET", "/api2/json/nosuch", "", 401),
+        ("GET", "/api2/json/version", "low@pve!none", -1),
+    ]
+    assert all(row["milliseconds"] >= 0 for row in rows)
+    faulty.control("DELETE", "requests")
+    assert faulty.control("GET", "requests") == []

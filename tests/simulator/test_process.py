@@ -1,0 +1,139 @@
+"""The command: its line, its worlds, several servers in one process, and a state that outlives it."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pve_simulator.world.storage import GIB
+from pve_simulator.worlds import Plan, make
+
+from .conftest import Simulator
+
+
+def test_the_line_tells_all_that_a_program_needs(cluster: Simulator) -> None:
+    told = cluster.told
+    assert re.fullmatch(r"https://127\.0\.0\.1:\d+", told["url"])
+    assert re.fullmatch(r"([0-9A-F]{2}:){31}[0-9A-F]{2}", told["fingerprint"])
+    assert set(told["tokens"]) == {"full", "sep", "none"}
+    for token in told["tokens"].values():
+        assert told["credentials"][token["id"]] == token["secret"]
+    assert told["templates"] == [9000, 9001]
+    assert told["servers"][0] == {key: value for key, value in told.items() if key != "servers"}
+
+
+def test_the_tokens_may_all_little_or_nothing(cluster: Simulator) -> None:
+    assert "VM.Allocate" in cluster.call("GET", "/access/permissions").data["/"]
+    assert cluster.call("GET", "/access/permissions", who="admin@pve!sep").data == {}
+    assert cluster.call("GET", "/access/permissions", who="low@pve!none").data == {}
+
+
+def test_several_servers_stand_on_consecutive_ports_with_worlds_of_their_own(
+    starting: Callable[..., Simulator],
+) -> None:
+    simulator = starting("--servers", "3", "--guests", "3", "--templates", "1")
+    ports = [int(server["url"].rpartition(":")[2]) for server in simulator.told["servers"]]
+    assert ports == [ports[0], ports[0] + 1, ports[0] + 2]
+    assert len({server["fingerprint"] for server in simulator.told["servers"]}) == 3
+    secrets = {server["tokens"]["full"]["secret"] for server in simulator.told["servers"]}
+    assert len(secrets) == 3
+    for port in ports:
+        assert simulator.call("GET", "/version", port=port).status == 200
+        assert len(simulator.control("GET", "world", port=port)["guests"]) == 4
+
+
+def test_the_same_seed_makes_the_same_world_and_another_another() -> None:
+    def shape(plan: Plan) -> list[tuple[object, ...]]:
+        return [(guest.vmid, guest.name, guest.node, guest.status) for guest in make(plan).guests.values()]
+
+    assert shape(Plan(guests=30, seed=4)) == shape(Plan(guests=30, seed=4))
+    assert shape(Plan(guests=30, seed=4)) != shape(Plan(guests=30, seed=5))
+
+
+def test_a_default_world_keeps_what_the_interface_promises() -> None:
+    for plan in (Plan(), Plan(nodes=3, guests=60, templates=4), Plan(guests=0, templates=1), Plan(guests=1000)):
+        estate = make(plan)
+        guests = list(estate.guests.values())
+        templates = [guest for guest in guests if guest.template]
+        assert len(templates) == plan.templates
+        assert len(guests) == plan.templates + plan.guests
+        assert all("vmbr0" in node.interfaces for node in estate.nodes.values())
+        assert not any(guest.lock for guest in guests)
+        ours = ipaddress.ip_network("10.20.30.0/24")
+        texts = [text for guest in guests for text in (*guest.config.values(), *guest.addresses)]
+        found = [address for text in texts for address in re.findall(r"\d+\.\d+\.\d+\.\d+", text)]
+        assert not any(ipaddress.ip_address(address) in ours for address in found)
+        first = templates[0]
+        assert "agent" in first.config
+        assert "cloudinit" in first.config["ide2"]
+        volid = first.config["scsi0"].partition(",")[0]
+        volume = estate.volume(volid, first.node)
+        assert volume
+        assert 2 * GIB <= volume.size <= 10 * GIB
+        storage = estate.storages[volume.storage]
+        assert storage.total - estate.used(storage.id, first.node) >= 20 * 20 * GIB
+        running = sum(int(guest.config["memory"]) << 20 for guest in guests if guest.process)
+        assert estate.nodes[first.node].memory - running / plan.nodes >= 20 * GIB
+        if plan.templates > 1:
+            assert "agent" not in templates[-1].config
+
+
+def test_the_world_is_found_again_after_kill_9(starting: Callable[..., Simulator], tmp_path: Path) -> None:
+    options = ("--world", "recorded", "--speed", "10", "--state", str(tmp_path))
+    first = starting(*options)
+    assert first.call("POST", "/pools", poolid="kept").status == 200
+    time.sleep(1.2)
+    first.kill()
+    second = starting(*options)
+    assert second.told["credentials"] == first.told["credentials"]
+    assert second.told["fingerprint"] == first.told["fingerprint"]
+    assert "kept" in {pool["id"] for pool in second.control("GET", "world")["pools"]}
+
+
+def test_an_orderly_end_keeps_everything_and_takes_no_time(starting: Callable[..., Simulator], tmp_path: Path) -> None:
+    first = starting("--guests", "5", "--state", str(tmp_path))
+    with first.connect():
+        first.call("POST", "/pools", poolid="kept")
+        began = time.monotonic()
+        assert first.stop() == 0
+        assert time.monotonic() - began < 3
+    second = starting("--guests", "5", "--state", str(tmp_path))
+    assert "kept" in {pool["id"] for pool in second.control("GET", "world")["pools"]}
+
+
+def test_a_task_that_died_with_the_process_has_ended_after_the_restart(
+    starting: Callable[..., Simulator], tmp_path: Path
+) -> None:
+    options = ("--world", "recorded", "--state", str(tmp_path))
+    first = starting(*options)
+    first.control("POST", "faults", [{"match": {}, "effect": "task_slow", "factor": 1000}])
+    assert first.finished(first.call("POST", "/nodes/pve1/qemu", vmid=100, memory=64).data, 60)
+    upid = first.call("POST", "/nodes/pve1/qemu/100/status/start").data
+    time.sleep(1.2)
+    first.kill()
+    status = starting(*options).call("GET", f"/nodes/pve1/tasks/{upid}/status").data
+    assert (status["status"], status["exitstatus"]) == ("stopped", "unexpected status")
+
+
+def test_nothing_but_the_line_is_printed(starting: Callable[..., Simulator]) -> None:
+    simulator = starting("--guests", "2")
+    simulator.call("GET", "/version")
+    simulator.call("GET", "/nosuch")
+    simulator.stop()
+    assert simulator.process.stdout
+    assert simulator.process.stdout.read() == ""
+
+
+def test_two_simulators_of_one_port_are_told_apart(starting: Callable[..., Simulator]) -> None:
+    import subprocess
+
+    simulator = starting("--guests", "1")
+    command = [str(part) for part in simulator.process.args]  # type: ignore[union-attr]
+    command[command.index("--port") + 1] = str(simulator.port)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "in use" in done.stderr
