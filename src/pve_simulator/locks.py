@@ -1,45 +1,101 @@
-"""The file lock of each guest: one writer at a time, and a limit to the waiting."""
+"""The file locks of guests and storages: one writer or several readers at a time, and a limit to the waiting."""
 
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
 from pve_simulator.clock import Clock
 from pve_simulator.errors import ApiError
 
+Key = int | str  # a guest's VMID, or a name of another file
+
+
+class FileLock:
+    """A lock as flock(2) gives it: held by one, or shared by several; who came first is served first."""
+
+    def __init__(self) -> None:
+        self.holders = 0  # -1: held by one alone
+        self.waiting: collections.deque[tuple[asyncio.Future[None], bool]] = collections.deque()
+
+    def locked(self, shared: bool) -> bool:
+        """Whether one has to wait for it."""
+        return bool(self.waiting) or (self.holders < 0 if shared else self.holders != 0)
+
+    async def acquire(self, shared: bool) -> None:
+        """Waits for the lock and takes it."""
+        if not self.locked(shared):
+            self._take(shared)
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.waiting.append((turn, shared))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.release(shared)  # the turn came together with the interruption
+            else:
+                self.waiting.remove((turn, shared))
+                self._wake()
+            raise
+
+    def release(self, shared: bool) -> None:
+        """Gives the lock back and wakes who is next."""
+        self.holders = self.holders - 1 if shared else 0
+        self._wake()
+
+    def _take(self, shared: bool) -> None:
+        self.holders = self.holders + 1 if shared else -1
+
+    def _wake(self) -> None:
+        while self.waiting:
+            turn, shared = self.waiting[0]
+            if self.holders < 0 if shared else self.holders != 0:
+                return
+            self.waiting.popleft()
+            if not turn.done():
+                self._take(shared)
+                turn.set_result(None)
+
 
 class Locks:
-    """Locks by VMID."""
+    """Locks by VMID, or by the name of a file."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.locks: dict[int, asyncio.Lock] = {}
+        self.locks: dict[Key, FileLock] = {}
 
-    def held(self, vmid: int) -> bool:
-        """Whether somebody holds a guest's lock."""
-        return vmid in self.locks and self.locks[vmid].locked()
+    def held(self, key: Key) -> bool:
+        """Whether somebody holds a lock."""
+        return key in self.locks and self.locks[key].locked(shared=False)
 
     @contextlib.asynccontextmanager
     async def hold(
-        self, vmid: int, timeout: float = 10.0, log: Callable[[str], None] | None = None
+        self, key: Key, timeout: float = 10.0, log: Callable[[str], None] | None = None, shared: bool = False
     ) -> AsyncIterator[None]:
         """Holds the lock; raises ApiError 500 `can't lock file ... - got timeout` after `timeout` seconds.
 
         With `log` the waiting is told there: `trying to acquire lock...`, then ` OK`.
         """
-        lock = self.locks.setdefault(vmid, asyncio.Lock())
-        waited = lock.locked()
+        lock = self.locks.setdefault(key, FileLock())
+        waited = lock.locked(shared)
         if waited and log:
             log("trying to acquire lock...")
         try:
-            await asyncio.wait_for(lock.acquire(), self.clock.scaled(timeout))
+            async with asyncio.timeout(self.clock.scaled(timeout)):
+                await lock.acquire(shared)
         except TimeoutError:
-            raise ApiError(500, f"can't lock file '/var/lock/qemu-server/lock-{vmid}.conf' - got timeout") from None
+            raise ApiError(500, f"can't lock file '{file_of(key)}' - got timeout") from None
         if waited and log:
             log(" OK")
         try:
             yield
         finally:
-            lock.release()
+            lock.release(shared)
+
+
+def file_of(key: Key) -> str:
+    """The file that the real server locks."""
+    return f"/var/lock/qemu-server/lock-{key}.conf" if isinstance(key, int) else f"/var/lock/pve-manager/{key}"

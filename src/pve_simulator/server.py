@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,14 +48,22 @@ class Server:
         self.requests: collections.deque[Request] = collections.deque(maxlen=100_000)
         self.revision = 0  # raised by every change of the estate
         self.statistics: dict[str, Any] = {}  # what the last round of pvestatd saw
+        self.written: dict[str, tuple[Any, bytes]] = {}  # rows of `/cluster/resources` as they were last written out
         self.round = 0
         self.port = 0
         self.generation = 0  # raised by a new certificate: kept connections then end
         self._rounds: asyncio.Task[None] | None = None
+        self._later: set[asyncio.Task[None]] = set()
 
     def changed(self) -> None:
         """Marks the estate as to be written."""
         self.revision += 1
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Does something beside the calls and tasks: what qmeventd and the high availability managers do."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._later.add(task)
+        task.add_done_callback(self._later.discard)
 
     def note(self, method: str, path: str, query: str, who: str, status: int, began: float) -> None:
         """Remembers a request; `began` is of time.perf_counter()."""
@@ -78,8 +87,9 @@ class Server:
 
     async def stop(self) -> None:
         """Interrupts tasks and rounds."""
-        if self._rounds:
-            self._rounds.cancel()
+        for task in (self._rounds, *self._later):
+            if task:
+                task.cancel()
         await self.tasks.stop_all()
 
     def node_down(self, node: str) -> bool:

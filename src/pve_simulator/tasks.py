@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from pve_simulator.errors import ApiError, TaskError
+from pve_simulator.locks import Key
 from pve_simulator.world.node import Node
 from pve_simulator.world.task import Task
 
@@ -45,9 +46,9 @@ class Run:
         await self.server.clock.sleep(seconds * self.factor)
 
     @contextlib.asynccontextmanager
-    async def lock(self, vmid: int, timeout: float = LOCK_WAIT) -> AsyncIterator[None]:
-        """Holds a guest's file lock, waiting for it in the log's words."""
-        async with self.server.locks.hold(vmid, timeout, self.log):
+    async def lock(self, key: Key, timeout: float = LOCK_WAIT, shared: bool = False) -> AsyncIterator[None]:
+        """Holds the file lock of a guest (by its VMID) or a storage, waiting for it in the log's words."""
+        async with self.server.locks.hold(key, timeout, self.log, shared):
             yield
 
 
