@@ -65,13 +65,18 @@ class Sending:
 
 
 class Connections:
-    """Sends requests to one server. Sessions are opened at the first use, in the running event loop."""
+    """Sends requests to one server. Sessions are opened at the first use, in the running event loop.
+
+    secret: the token's value; with none the requests go without credentials, as to what anybody may read.
+    """
 
     def __init__(self, server: Server, secret: str, timeouts: Timeouts | None = None) -> None:
         self.server = server
         self.rate = Rate()
         self._timeouts = timeouts or Timeouts()
-        self._authorization = f"PVEAPIToken={server.token_id}={secret}"
+        self._headers = {"Accept": "application/json"}
+        if secret:
+            self._headers["Authorization"] = f"PVEAPIToken={server.token_id}={secret}"
         self._verifications: dict[str, tls.Pin | SSLContext] = {}
         self._failures: dict[str, tuple[float, ProxmoxError]] = {}
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
@@ -154,6 +159,7 @@ class Connections:
                     wants_password="WWW-Authenticate" in response.headers,
                     date=response.headers.get("Date", ""),
                     address=address,
+                    software=response.headers.get("Server", ""),
                 )
         except _Stopped:
             assert sending.refusal is not None  # noqa: S101 - it is what stopped the sending
@@ -169,11 +175,10 @@ class Connections:
     def _written(self, address: str, call: Call) -> tuple[URL, bytes | None, dict[str, str]]:
         """DELETE's parameters go into the query: Proxmox refuses its body (semantics section 1)."""
         text = encode(call.parameters)
-        headers = {"Authorization": self._authorization, "Accept": "application/json"}
         url = f"{address}/api2/json{call.path}"
         if call.method in ("GET", "DELETE"):
-            return URL(f"{url}?{text}" if text else url, encoded=True), None, headers
-        return URL(url, encoded=True), text.encode(), headers | {"Content-Type": FORM}
+            return URL(f"{url}?{text}" if text else url, encoded=True), None, self._headers
+        return URL(url, encoded=True), text.encode(), self._headers | {"Content-Type": FORM}
 
     def _session(self, changes: bool) -> aiohttp.ClientSession:
         """One for reads, whose connections are kept a while, and one for changes, each on a connection of its own."""

@@ -48,7 +48,8 @@ WORDS: tuple[tuple[type[RequestRefused], re.Pattern[str]], ...] = (
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply as it came. content_type: in lower case, without its parameters. date: the server's clock, raw."""
+    """A reply as it came. content_type: in lower case, without its parameters. date, software: as the headers
+    Date and Server tell them."""
 
     status: int
     reason: str
@@ -58,6 +59,7 @@ class Reply:
     wants_password: bool = False
     date: str = ""
     address: str = ""
+    software: str = ""
 
     @property
     def unlike_proxmox(self) -> str:

@@ -55,7 +55,7 @@ class Exchange:
         return await self.read(Call("GET", path, parameters or {}, heavy_on=heavy_on), of)
 
     async def read(self, call: Call, of: type[T]) -> Envelope[T]:
-        return self._decoded(await self.send(call), of, call.changes)
+        return self.decoded(await self.send(call), of, call.changes)
 
     async def change(self, method: str, path: str, parameters: Parameters | None = None, *, heavy_on: str = "") -> None:
         """A synchronous change; it is done when this returns. Never sent twice."""
@@ -66,7 +66,7 @@ class Exchange:
         call = Call(method, path, parameters or {}, changes=True, heavy_on=heavy_on)
         reply = await self.send(call)
         try:
-            return parse_upid(self.server_id, self._decoded(reply, cast("type[str]", Any), changes=True).data)
+            return parse_upid(self.server_id, self.decoded(reply, cast("type[str]", Any), changes=True).data)
         except ReplyUnreadable as error:
             raise OutcomeUnknown(
                 f"{call} was answered without a task: {error.detail}", server=self.server_id
@@ -96,7 +96,8 @@ class Exchange:
             raise error
         return reply
 
-    def _decoded(self, reply: Reply, of: type[T], changes: bool) -> Envelope[T]:
+    def decoded(self, reply: Reply, of: type[T], changes: bool = False) -> Envelope[T]:
+        """The body of a good reply. Raises ReplyUnreadable, or OutcomeUnknown for one to a change."""
         try:
             return decode(reply.body, of)
         except msgspec.DecodeError as error:

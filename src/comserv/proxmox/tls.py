@@ -80,12 +80,16 @@ async def look(address: str) -> CertificateSeen:
         der = await _handshake(address, _unverified())
     except (OSError, TimeoutError) as error:
         raise ServerUnreachable(f"no TLS with {address}: {words(error)}", server=address) from error
+    return certificate_seen(address, der, trusted=not await refusal(address, system_context()))
+
+
+async def refusal(address: str, context: ssl.SSLContext) -> str:
+    """Why a verifying handshake fails, or empty."""
     try:
-        await _handshake(address, system_context())
-        trusted = True
-    except (OSError, TimeoutError):
-        trusted = False
-    return certificate_seen(address, der, trusted)
+        await _handshake(address, context)
+    except (OSError, TimeoutError) as error:
+        return words(error)
+    return ""
 
 
 def certificate_seen(address: str, der: bytes, trusted: bool) -> CertificateSeen:

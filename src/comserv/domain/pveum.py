@@ -1,0 +1,65 @@
+"""The rights that Comserv needs on a server, and the lines that give them there: a role of its own, a user, a token."""
+
+from datetime import datetime
+from shlex import quote
+
+from comserv.domain.cluster import Version
+from comserv.domain.server import TokenId
+
+ROLE = "Comserv"
+USUAL_TOKEN = TokenId("comserv", "pve", "manager")
+PRIVILEGES = (
+    "Datastore.AllocateSpace",
+    "Datastore.Audit",
+    "Pool.Audit",
+    "SDN.Use",
+    "Sys.Audit",
+    "VM.Allocate",
+    "VM.Audit",
+    "VM.Clone",
+    "VM.Config.CPU",
+    "VM.Config.Cloudinit",
+    "VM.Config.Disk",
+    "VM.Config.Memory",
+    "VM.Config.Network",
+    "VM.Config.Options",
+    "VM.PowerMgmt",
+)
+
+
+def needed_privileges(version: Version) -> tuple[str, ...]:
+    """All that Comserv makes use of and nothing more; the guest agent's differs before 9."""
+    return tuple(sorted((*PRIVILEGES, version.agent_privilege)))
+
+
+def role_line(version: Version) -> str:
+    return f'pveum role add {ROLE} --privs "{" ".join(needed_privileges(version))}"'
+
+
+def role_modify_line(lacking: tuple[str, ...]) -> str:
+    """Adds what is missing to the role that is there."""
+    return f'pveum role modify {ROLE} --append 1 --privs "{" ".join(lacking)}"'
+
+
+def user_line(token: TokenId) -> str:
+    return f"pveum user add {quote(token.userid)} --comment Comserv"
+
+
+def token_line(token: TokenId, expires: datetime | None = None) -> str:
+    """Prints the token's value, once. privsep 1: the token gets rights of its own, with the lines of `acl_lines`."""
+    expire = f" --expire {int(expires.timestamp())}" if expires else ""
+    return f"pveum user token add {quote(token.userid)} {quote(token.name)} --privsep 1{expire}"
+
+
+def acl_lines(token: TokenId) -> tuple[str, str]:
+    """A separated token may do what both its user and it itself are allowed, so each gets the role."""
+    return (
+        f"pveum acl modify / --users {quote(token.userid)} --roles {ROLE}",
+        f"pveum acl modify / --tokens '{token}' --roles {ROLE}",
+    )
+
+
+def setup_lines(version: Version, token: TokenId = USUAL_TOKEN, expires: datetime | None = None) -> tuple[str, ...]:
+    """All five, to be run as root on the server, in this order."""
+    user, itself = acl_lines(token)
+    return role_line(version), user_line(token), user, token_line(token, expires), itself

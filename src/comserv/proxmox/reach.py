@@ -1,0 +1,109 @@
+"""The first stages of a connection test, for every address: its name, its port, its certificate."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+
+from comserv.domain.connection import CertificateSeen, StageState
+from comserv.domain.errors import CertificateRefused, ProxmoxError, ServerUnreachable
+from comserv.domain.server import Server, TlsMode
+from comserv.domain.verdicts import Verdict, failed, judge_certificate, ok, warning
+from comserv.proxmox import tls
+from comserv.proxmox.connections import Timeouts
+
+Check = Callable[[str], Awaitable[Verdict]]
+
+
+class Reach:
+    """Narrows down `addresses` to those that answer as agreed; a stage fails when none is left."""
+
+    def __init__(self, server: Server, timeouts: Timeouts, now: Callable[[], datetime]) -> None:
+        self._server, self._timeouts, self._now = server, timeouts, now
+        self.addresses = list(server.addresses)
+
+    async def names(self) -> Verdict:
+        return await self._each(self._name)
+
+    async def ports(self) -> Verdict:
+        return await self._each(self._port)
+
+    async def certificates(self) -> Verdict:
+        return await self._each(self._certificate)
+
+    async def _each(self, check: Check) -> Verdict:
+        """All addresses at once. Those that fail are left out from here on."""
+        verdicts = await asyncio.gather(*(self._checked(check, address) for address in self.addresses))
+        good = [a for a, v in zip(self.addresses, verdicts, strict=True) if v.state is not StageState.FAILED]
+        self.addresses = good or self.addresses
+        return _together(verdicts, bool(good))
+
+    async def _checked(self, check: Check, address: str) -> Verdict:
+        try:
+            return await check(address)
+        except ProxmoxError as error:
+            return failed(error.detail, error.cure)
+
+    async def _name(self, address: str) -> Verdict:
+        host, port = tls.host_and_port(address)
+        try:
+            async with asyncio.timeout(self._timeouts.connect):
+                found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError, TimeoutError) as error:
+            return failed(
+                f"{host} has no address: {tls.words(error)}.",
+                "Check its spelling and this machine's DNS, or give the IP address instead.",
+            )
+        return ok(f"{host} is {', '.join(sorted({str(entry[4][0]) for entry in found}))}.")
+
+    async def _port(self, address: str) -> Verdict:
+        host, port = tls.host_and_port(address)
+        try:
+            async with asyncio.timeout(self._timeouts.connect):
+                _, writer = await asyncio.open_connection(host, port)
+        except (OSError, TimeoutError) as error:
+            return failed(
+                f"Port {port} of {host} cannot be reached: {tls.words(error)}.",
+                "Check that the host is up, that pveproxy runs there (`systemctl status pveproxy`), and firewalls between.",
+            )
+        writer.transport.abort()
+        return ok(f"Port {port} of {host} is open.")
+
+    async def _certificate(self, address: str) -> Verdict:
+        try:
+            seen = await tls.look(address)
+        except ServerUnreachable as error:
+            return failed(error.detail + ".", "Check the port: Proxmox VE answers over https, usually on 8006.")
+        await self._agreed(address, seen)
+        return judge_certificate(seen, self._now())
+
+    async def _agreed(self, address: str, seen: CertificateSeen) -> None:
+        """Raises CertificateRefused as the client would."""
+        agreed = tls.verification(self._server.tls, address, self._server.id)
+        if isinstance(agreed, tls.Pin):
+            if agreed.fingerprint.hex(":").upper() != seen.fingerprint:
+                raise CertificateRefused(
+                    f"{address} shows {seen.fingerprint}, which is not the fingerprint that was accepted.",
+                    server=self._server.id,
+                )
+            return
+        if refusal := await tls.refusal(address, agreed):
+            cure = (
+                "Accept its fingerprint after comparing it, or give the cluster's own CA (/etc/pve/pve-root-ca.pem)."
+                if self._server.tls.mode is TlsMode.SYSTEM
+                else "Compare the CA with /etc/pve/pve-root-ca.pem, and the address with the names in the certificate."
+            )
+            raise CertificateRefused(
+                f"{address} shows {seen.subject}, by {seen.issuer}, SHA-256 {seen.fingerprint}: {refusal}.",
+                server=self._server.id,
+                cure=cure,
+            )
+
+
+def _together(verdicts: Sequence[Verdict], any_good: bool) -> Verdict:
+    """One verdict for all addresses: failed when none is good, a warning when one is not."""
+    text = " ".join(verdict.text for verdict in verdicts)
+    cure = "\n".join(dict.fromkeys(verdict.cure for verdict in verdicts if verdict.cure))
+    if not any_good:
+        return failed(text or "No address is known.", cure or "Give one.")
+    return warning(text, cure) if any(v.state is not StageState.OK for v in verdicts) else ok(text)
