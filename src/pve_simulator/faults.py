@@ -151,6 +151,9 @@ class Faults:
     def down(self, node: str) -> bool:
         """Whether a rule says that a node is down, without counting."""
         return any(
-            rule.effect == "node_down" and not rule.spent and (rule.values.get("node", rule.node) in (None, node))
+            rule.effect == "node_down"
+            and not rule.spent
+            and rule.after <= 0
+            and (rule.values.get("node", rule.node) in (None, node))
             for rule in self.rules
         )

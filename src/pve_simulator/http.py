@@ -188,7 +188,8 @@ class Connection:
             body, coding = compressed(body, head.headers.get("accept-encoding", ""))
         date = formatdate(time.time(), usegmt=True)
         announced = "Keep-Alive" if stay or reply.status in (301, 308) else "close"
-        lines = [f"{head.version} {reply.status} {reply.reason}", "Cache-Control: max-age=0"]
+        reason = re.sub(r"[\r\n]", " ", reply.reason)
+        lines = [f"{head.version} {reply.status} {reason}", "Cache-Control: max-age=0"]
         if reply.privileged and reply.status < 400:
             lines.append("Connection: close")
         lines += [f"Connection: {announced}", f"Date: {date}", "Pragma: no-cache"]

@@ -64,6 +64,8 @@ class Listener:
             await Connection(self.server, reader, writer, secure, peer, self.port).run()
         except (OSError, TimeoutError, EOFError):
             logging.getLogger(__name__).debug("connection ended early", exc_info=True)
+        except Exception:  # the outermost edge of a connection: the others go on
+            logging.getLogger(__name__).exception("a connection broke")
         finally:
             if writer is not None:
                 writer.close()

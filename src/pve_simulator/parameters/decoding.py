@@ -50,6 +50,8 @@ def json_object(body: bytes) -> Values:
         value = json.loads(text)
     except ValueError as fault:
         raise UndecodableBody(_complaint(text, fault)) from None
+    except RecursionError:
+        raise UndecodableBody(f"json text or perl structure exceeds maximum nesting level at {SOURCE}") from None
     if not isinstance(value, dict):
         raise UndecodableBody(f"Not a HASH reference at {SOURCE} line 978.")
     return value
