@@ -87,7 +87,7 @@ class AnyGuest:
         """What waits for the next stop, by key."""
         rows = await self._exchange.get(f"{self._path}/pending", list[PendingRow])
         waiting = (row for row in rows if row.pending is not None or flag(row.delete))
-        return tuple(sorted((_pending(row) for row in waiting), key=lambda change: change.key))
+        return tuple(sorted((pending_of(row) for row in waiting), key=lambda change: change.key))
 
     async def resize(self, disk: str, size: str, digest: str = "") -> Upid:
         """size: absolute, `32G` (so that it can be repeated). All that is wrong is told by the task (semantics section 6)."""
@@ -259,7 +259,7 @@ def config_of(values: dict[str, str]) -> GuestConfig:
     return GuestConfig(values, digest)
 
 
-def _pending(row: PendingRow) -> PendingChange:
+def pending_of(row: PendingRow) -> PendingChange:
     known = texts({"value": row.value, "pending": row.pending})
     return PendingChange(row.key, known.get("value", ""), None if flag(row.delete) else known.get("pending"))
 
