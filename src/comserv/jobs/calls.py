@@ -1,0 +1,334 @@
+"""One call of a step that changes a server: intended, sent once, looked for when its outcome is not known, and followed.
+
+The step's intent holds when it was sent (`at`), when an error reply came (`error_at`) and its task once that is known. A step that
+is entered again finds it there and looks first; `domain/lostreply.py` says what the look means.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from comserv.domain.errors import (
+    DigestMismatch,
+    GuestLocked,
+    GuestMissing,
+    LockTimeout,
+    OutcomeUnknown,
+    ParametersRefused,
+    PermissionMissing,
+    Problem,
+    ProxmoxError,
+    ProxmoxSaid,
+    ReplyUnreadable,
+    RequestRefused,
+    ServerUnreachable,
+    TaskMissing,
+    TokenRefused,
+)
+from comserv.domain.job import CallRecord, RunningTask, WaitReason
+from comserv.domain.lostreply import (
+    Adopt,
+    AlreadySo,
+    ChangedByOther,
+    Gone,
+    KeepLooking,
+    Next,
+    SendAgain,
+    Sent,
+    TakenByOther,
+    TaskFailed,
+    TaskSeen,
+    WaitForTask,
+)
+from comserv.domain.plan import PlannedCall
+from comserv.domain.task import TaskRow, TaskStatus, Upid, parse_upid
+from comserv.domain.taskend import explain
+from comserv.jobs.run import Run, StepRun
+from comserv.jobs.story import CancelRequested, Hold, StepFailed
+from comserv.jobs.taskwatch import TaskWatch
+from comserv.proxmox.client import Client
+
+log = structlog.get_logger()
+LOOK_EVERY = 2.0  # seconds between two looks while an outcome is unknown
+TRY_LATER = 5.0  # seconds until a server that does not answer, or a lock, is tried again
+MOST_SENDS = 6
+
+Look = Callable[[Sent], Awaitable[Next]]
+NOT_CARRIED_OUT = (
+    ParametersRefused,
+    PermissionMissing,
+    TokenRefused,
+    GuestLocked,
+    GuestMissing,
+    LockTimeout,
+    DigestMismatch,
+)
+"""Proxmox's own words that say by themselves that nothing was done; any other error reply is looked into."""
+
+
+class Recorder:
+    """The client's observer for a run: asks for ownership right before each change, and keeps each call with the job."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    async def before_write(self) -> None:
+        await self._run.assert_owner()
+
+    async def called(self, record: CallRecord) -> None:
+        self._run.record(record)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """task: None where what was asked was so already, or no task is known of it."""
+
+    task: TaskStatus | None = None
+    upid: Upid | None = None
+
+
+class Refused(Exception):
+    """The call was not carried out for a reason that the story itself may answer: a changed digest, a taken VM id."""
+
+    def __init__(self, error: RequestRefused | None, outcome: Next | None = None) -> None:
+        self.error, self.outcome = error, outcome
+        super().__init__(str(error or outcome))
+
+
+class Caller:
+    """Carries out the calls of one run. doing: a noun with its object for people, "The clone of web-01"."""
+
+    def __init__(self, run: Run, client: Client, watch: TaskWatch, outcome_wait: timedelta) -> None:
+        self.run, self.client, self._watch, self._wait = run, client, watch, outcome_wait
+
+    async def task(
+        self,
+        step: StepRun,
+        call: PlannedCall,
+        look: Look,
+        doing: str,
+        *,
+        heavy_on: str = "",
+        accept_failure: bool = False,
+    ) -> Ended:
+        """Sends, or finds what an earlier entry sent, and follows its task to the end.
+
+        accept_failure: a task that ended badly is given back instead of failing the step. Raises Refused, and the engine's signals.
+        """
+        upid = await self._begun(step, call, look, doing, heavy_on)
+        if upid is None:
+            return Ended()
+        status = await self._follow(step, upid, look, doing)
+        if status is None:
+            return Ended(upid=upid)
+        if not status.ok and not accept_failure:
+            await self._failed(step, status, doing)
+        return Ended(status, upid)
+
+    async def _begun(self, step: StepRun, call: PlannedCall, look: Look, doing: str, heavy_on: str) -> Upid | None:
+        intent = step.intent
+        if "upid" in intent:
+            return parse_upid(self.client.server.id, str(intent["upid"]))
+        if "at" in intent:
+            return await self._find_out(step, call, look, doing, heavy_on)
+        return await self._send(step, call, look, doing, heavy_on)
+
+    async def _send(self, step: StepRun, call: PlannedCall, look: Look, doing: str, heavy_on: str) -> Upid | None:
+        sends = int(step.intent.get("sends", 0)) + 1
+        if sends > MOST_SENDS:
+            raise StepFailed(
+                Problem("reply_lost", f"{doing} was sent {MOST_SENDS} times, and each time its reply was lost.")
+            )
+        await step.intend(
+            {**_lasting(step.intent), "at": self.run.now(), "sends": sends, "call": f"{call.method} {call.path}"}
+        )
+        try:
+            upid = await self.client.begin(call, heavy_on=heavy_on)
+        except ServerUnreachable as error:
+            await self.account(step)
+            raise self.held(error) from error
+        except (OutcomeUnknown, ReplyUnreadable) as error:
+            await step.intend({**step.intent, "error_at": self.run.now()})
+            log.info("a reply was lost", detail=error.detail, **self.run.job.log_context())
+            return await self._find_out(step, call, look, doing, heavy_on)
+        except ProxmoxError as error:
+            return await self._error_reply(step, call, look, doing, heavy_on, error)
+        await self._known(step, upid)
+        return upid
+
+    async def _error_reply(
+        self, step: StepRun, call: PlannedCall, look: Look, doing: str, heavy_on: str, error: ProxmoxError
+    ) -> Upid | None:
+        if isinstance(error, GuestLocked | LockTimeout):
+            await self.account(step)
+            raise Hold(WaitReason.LOCK, f"{doing} waits: {error.detail}", self.run.later(TRY_LATER)) from error
+        if isinstance(error, NOT_CARRIED_OUT):
+            await self.account(step)
+            if isinstance(error, RequestRefused):
+                raise Refused(error) from error
+            raise error
+        said = error.proxmox or ProxmoxSaid(500, error.detail)
+        await step.intend({**step.intent, "error_at": self.run.now(), "said": [said.status, said.message]})
+        return await self._find_out(step, call, look, doing, heavy_on)
+
+    async def _find_out(self, step: StepRun, call: PlannedCall, look: Look, doing: str, heavy_on: str) -> Upid | None:
+        back_at = self.run.now()
+        outcome = await self.look(look, self._sent(step, back_at))
+        match outcome:
+            case Adopt(upid) | WaitForTask(upid) | TaskFailed(upid):
+                step.note("The task was found in the server's list after its reply was lost.")
+                await self._known(step, upid)
+                return upid
+            case AlreadySo():
+                return None
+            case SendAgain(reason):
+                await self._give_up_if_refused(step, doing)
+                log.info("sent again", reason=reason, **self.run.job.log_context())
+                return await self._send(step, call, look, doing, heavy_on)
+            case KeepLooking(until, reason):
+                text = f"The reply was lost. {reason} Nothing is sent again meanwhile."
+                next_try = min(until, self.run.later(LOOK_EVERY))
+                raise Hold(WaitReason.OUTCOME_UNKNOWN, text, max(next_try, self.run.later(0.2)), cancellable=False)
+            case TakenByOther() | ChangedByOther() | Gone():
+                raise Refused(None, outcome)
+
+    async def _give_up_if_refused(self, step: StepRun, doing: str) -> None:
+        """An error reply in Proxmox's own words, and nothing of it is there: that was its answer."""
+        said = step.intent.get("said")
+        if not said:
+            return
+        await self.account(step)
+        end = explain(str(said[1]), doing, self.client.server.id, int(said[0]))
+        if end.wait_for:
+            raise Hold(end.wait_for, f"{doing} waits: {said[1]}", self.run.later(TRY_LATER), problem=end.problem)
+        raise StepFailed(end.problem)
+
+    def _sent(self, step: StepRun, back_at: datetime) -> Sent:
+        error_at = step.intent.get("error_at")
+        return Sent(
+            at=_time(step.intent["at"]),
+            looked_at=self.run.now(),
+            back_at=back_at,
+            token=str(self.client.server.token_id),
+            error_at=_time(error_at) if error_at else None,
+            wait=self._wait,
+        )
+
+    async def look(self, look: Look, sent: Sent) -> Next:
+        """A look that the server does not answer holds the job; nothing is concluded from silence."""
+        try:
+            return await look(sent)
+        except (ServerUnreachable, ReplyUnreadable) as error:
+            raise self.held(error) from error
+
+    async def _follow(self, step: StepRun, upid: Upid, look: Look, doing: str) -> TaskStatus | None:
+        async def listen(lines: tuple[str, ...]) -> None:
+            if lines != step.now.log:
+                await step.progress(log=lines, percent=_percent(lines))
+            await self._stop_if_asked(upid)
+
+        try:
+            return await self._watch.ended(upid, listen)
+        except TaskMissing:
+            outcome = await self.look(look, self._sent(step, self.run.now()))
+            if isinstance(outcome, AlreadySo | Adopt):
+                return None
+            text = f"{doing}: the server does not know the task any more. Looking at what came of it."
+            await step.intend({name: value for name, value in step.intent.items() if name != "upid"})
+            raise Hold(WaitReason.OUTCOME_UNKNOWN, text, self.run.later(LOOK_EVERY), cancellable=False) from None
+        except (ServerUnreachable, ReplyUnreadable) as error:
+            raise self.held(error) from error
+
+    async def _stop_if_asked(self, upid: Upid) -> None:
+        if self.run.cancel_requested and self.run.running_task is RunningTask.STOP:
+            await self.client.task(upid).stop()
+
+    async def _failed(self, step: StepRun, status: TaskStatus, doing: str) -> None:
+        """A task that ended badly: a stop that we asked for is a cancel, a lock is waited for, all else fails the step."""
+        await self.account(step)
+        if status.stopped_by_somebody and self.run.cancel_requested:
+            raise CancelRequested
+        end = explain(status.exitstatus, doing, self.client.server.id)
+        if end.wait_for:
+            raise Hold(
+                end.wait_for, f"{doing} waits: {status.exitstatus}", self.run.later(TRY_LATER), problem=end.problem
+            )
+        raise StepFailed(end.problem)
+
+    async def _known(self, step: StepRun, upid: Upid) -> None:
+        await step.intend({**step.intent, "upid": upid.text})
+        await step.task(upid.text)
+
+    async def account(self, step: StepRun) -> None:
+        """What was sent is accounted for: not carried out, or its task has ended. A later look passes that task over."""
+        spent = (
+            [*step.intent.get("spent", []), step.intent["upid"]]
+            if "upid" in step.intent
+            else step.intent.get("spent", [])
+        )
+        kept = {name: value for name, value in _lasting(step.intent).items() if name not in ("sends", "spent")}
+        await step.intend({**kept, **({"spent": spent} if spent else {})})
+
+    def held(self, error: ProxmoxError) -> Hold:
+        """The server does not answer: the job waits for it, and says so."""
+        text = f"{error.title} {error.detail}".strip()
+        return Hold(WaitReason.SERVER_DOWN, text, self.run.later(TRY_LATER), problem=error.problem())
+
+    async def reads(self, reading: Awaitable[Any]) -> Any:
+        """A read of a story; a server that does not answer holds the job."""
+        try:
+            return await reading
+        except (ServerUnreachable, ReplyUnreadable) as error:
+            raise self.held(error) from error
+
+
+async def tasks_of(
+    client: Client, node: str, since: datetime, types: Iterable[str], spent: Iterable[str] = ()
+) -> list[TaskSeen]:
+    """The node's tasks of these types since then, newest first, each with the VM id that it makes; `spent` ones left out."""
+    wanted, gone = set(types), set(spent)
+    rows = await client.node(node).tasks.list("all", since=since - timedelta(minutes=10))
+    found = [row for row in rows if row.upid.type in wanted and row.upid.text not in gone]
+    return [TaskSeen(_status(row), await _target(client, row)) for row in found]
+
+
+def _status(row: TaskRow) -> TaskStatus:
+    return TaskStatus(row.upid, row.running, row.exitstatus, row.ended)
+
+
+async def _target(client: Client, row: TaskRow) -> int | None:
+    """Of a clone the first line of its log tells it, `creating a clone of VM 102 with ID 110` (recordings 09)."""
+    if row.upid.type not in ("qmclone", "vzclone"):
+        return int(row.upid.id) if row.upid.id.isdigit() else None
+    log = await client.task(row.upid).log(0, 5)
+    for line in log.lines:
+        _, found, rest = line.partition(" with ID ")
+        number = rest.split(" ")[0].strip("'\"")
+        if found and number.isdigit():
+            return int(number)
+    return None
+
+
+def _lasting(intent: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an intent outlives one sending."""
+    return {name: value for name, value in intent.items() if name not in ("at", "upid", "error_at", "said", "call")}
+
+
+def _time(text: object) -> datetime:
+    return text if isinstance(text, datetime) else datetime.fromisoformat(str(text))
+
+
+def _percent(lines: tuple[str, ...]) -> float | None:
+    """`transferred 1.5 GiB of 2.4 GiB (62.14%)`: the last one of the log."""
+    for line in reversed(lines):
+        _, found, rest = line.rpartition("(")
+        number, percent, _ = rest.partition("%)")
+        if found and percent:
+            try:
+                return min(100.0, max(0.0, float(number)))
+            except ValueError:
+                continue
+    return None

@@ -1,0 +1,593 @@
+"""A VM from a template, told as its steps: reserve, clone, configure, grow, start, prove.
+
+Each step looks before it acts and can be entered again at any point; what a look means is decided in the domain.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from comserv.domain.errors import (
+    DigestMismatch,
+    GuestMissing,
+    PermissionMissing,
+    Problem,
+    ProxmoxError,
+    ReplyUnreadable,
+    RequestRefused,
+    ServerUnreachable,
+    VmidTaken,
+)
+from comserv.domain.guest import AddressSource, AgentReport, GuestConfig, GuestKey, GuestState, GuestStatus, GuestType
+from comserv.domain.job import JobKind, StepState, WaitReason
+from comserv.domain.lostreply import CallLook, CloneLook, Gone, Next, Sent, TakenByOther, after_call, after_clone
+from comserv.domain.overlay import MadeGuest
+from comserv.domain.ownership import Evidence, is_ours, read_marker, smbios_uuid
+from comserv.domain.plan import Decision, PlannedCall
+from comserv.domain.proof import CannotProve, Mismatch, NotYet, Proven, asked, prove
+from comserv.domain.provisioning import (
+    clone_parameters,
+    clone_path,
+    configure_parameters,
+    grow_parameters,
+    guest_path,
+    verify_configuration,
+    verify_size,
+)
+from comserv.domain.reservation import Reservation
+from comserv.domain.taskend import explain
+from comserv.domain.units import GIB, MIB
+from comserv.domain.vmrequest import VmRequest, secrets_of, stored_vm_request
+from comserv.jobs.calls import Caller, Ended, Refused, tasks_of
+from comserv.jobs.failures import failure_of
+from comserv.jobs.run import Run, StepRun
+from comserv.jobs.story import Hold, StepFailed, Story
+from comserv.jobs.workplace import Workplace
+from comserv.persistence import guests, reservations
+from comserv.persistence.database import Transaction
+
+STEPS = ("reserve", "clone", "configure", "grow", "start", "prove")
+CLONES_PER_TEMPLATE = (
+    1  # two clones of one source serialise on the server anyway (semantics section 10), with lock timeouts
+)
+CLONES_PER_STORAGE = 2
+ASK_EVERY = 1.5  # seconds between two questions to the agent
+MOST_CHANGED_MEANWHILE = 5
+
+
+def provisioning(workplace: Workplace) -> Story:
+    """The story of `create_vm`, for the engine."""
+
+    async def tell(run: Run) -> Mapping[str, Any]:
+        return await (await _open(run, workplace)).tell()
+
+    async def on_cancel(run: Run) -> str:
+        return _remains(run)
+
+    return Story(JobKind.CREATE_VM, STEPS, tell, on_cancel=on_cancel)
+
+
+def kept_request(request: Mapping[str, Any], decision: Decision) -> dict[str, Any]:
+    """What a job of this kind keeps of what was asked: the request itself, and what the plan decided."""
+    return {**request, "decision": msgspec.to_builtins(decision)}
+
+
+def asked_of(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """The request alone, as it was asked."""
+    return {name: value for name, value in kept.items() if name != "decision"}
+
+
+async def _open(run: Run, workplace: Workplace) -> "Creation":
+    secrets = {}
+    for name in ("cloud_init.password",):
+        value = await run.secret(name)
+        if value:
+            secrets[name] = value
+    request = stored_vm_request(asked_of(run.job.request), secrets)
+    decision = msgspec.convert(run.job.request["decision"], Decision)
+    caller = await workplace.caller(run, lambda: tuple(secrets_of(request).values()))
+    return Creation(run, workplace, caller, request, decision)
+
+
+def _remains(run: Run) -> str:
+    clone = run.job.step("clone")
+    if clone.state is not StepState.DONE:
+        return "No VM was made."
+    name = run.job.title.removeprefix("Create ")
+    return f"The VM {name} ({run.job.vmid}) stands on {run.job.server} as far as its steps went. Nothing was removed."
+
+
+@dataclass
+class Creation:
+    """One entry into the story, with all that it works with."""
+
+    run: Run
+    place: Workplace
+    caller: Caller
+    request: VmRequest
+    decision: Decision
+    vmid: int = 0
+    uuid: str = ""
+
+    async def tell(self) -> Mapping[str, Any]:
+        name = self.request.hostname
+        reserved = await self.run.step("reserve", self.reserve, text="Reserve a VM id and the name")
+        self.vmid = int(reserved["vmid"])
+        made = await self.run.step(
+            "clone", self.clone, text=f"Clone the template {self.decision.template_vmid} to {self.vmid}"
+        )
+        if int(made["vmid"]) != self.vmid:
+            self.vmid = int(made["vmid"])
+        self.uuid = str(made["uuid"])
+        await self.run.step("configure", self.configure, text="Configure CPU, memory, network and cloud-init")
+        await self.grow_if_asked()
+        await self.start_if_asked()
+        proof = await self.run.step("prove", self.prove, text=f"Prove that {name} answers as asked")
+        if proof.get("warning"):
+            self.run.warn(str(proof["warning"]))
+        return {
+            "vmid": self.vmid,
+            "node": self.decision.node,
+            "name": name,
+            "addresses": list(proof.get("addresses", ())),
+        }
+
+    @property
+    def key(self) -> GuestKey:
+        return GuestKey(self.request.server, self.vmid)
+
+    @property
+    def guest(self):  # the client's own handle
+        return self.caller.client.node(self.decision.node).qemu(self.vmid)
+
+    # --- reserve
+
+    async def reserve(self, step: StepRun) -> Mapping[str, Any]:
+        """The VM id was reserved with the job; here the server is asked whether it is still free, before anything is sent."""
+        vmid = self.run.job.vmid or self.decision.vmid
+        for _ in range(50):
+            if vmid is None:
+                vmid = await self.caller.reads(self.caller.client.cluster.next_id())
+            if await self._is_free(vmid) and await self._take(vmid):
+                self.run.place(vmid=vmid, node=self.decision.node)
+                return {"vmid": vmid}
+            if self.request.vmid is not None:
+                raise StepFailed(_taken(vmid, self.request.server))
+            step.note(f"The VM id {vmid} was taken meanwhile; the next free one is used.")
+            vmid = await self._another(vmid)
+        raise StepFailed(_taken(vmid or 0, self.request.server))
+
+    async def _is_free(self, vmid: int) -> bool:
+        try:
+            await self.caller.reads(self.caller.client.cluster.is_free(vmid))
+        except (VmidTaken, RequestRefused):
+            return False
+        return True
+
+    async def _take(self, vmid: int) -> bool:
+        request, decision = self.request, self.decision
+        addresses = tuple(one for one in (request.static_address, request.static_address6) if one)
+        wanted = Reservation(
+            guest=GuestKey(request.server, vmid),
+            job=self.run.job.id,
+            hostname=request.hostname,
+            addresses=addresses,
+            node=decision.node,
+            storage=decision.storage,
+            memory_mb=decision.memory // MIB,
+            disk_gb=decision.disk / GIB,
+        )
+        async with self.run.transaction() as tx:
+            taken = await reservations.take(tx, wanted)
+        if taken in ("hostname", "address"):
+            what = f"The name {request.hostname}" if taken == "hostname" else f"An address of {request.hostname}"
+            detail = "Another job that runs has reserved it."
+            raise StepFailed(
+                Problem(f"{taken}_taken", f"{what} is taken.", detail, "Wait for that job, or use another one.")
+            )
+        return taken is None
+
+    async def _another(self, vmid: int) -> int:
+        """The next number that neither the server nor a job of ours uses."""
+        free = await self.caller.reads(self.caller.client.cluster.next_id())
+        async with self.run.transaction() as tx:
+            held = {one.guest.vmid for one in await reservations.on_server(tx, self.request.server)}
+        candidate = max(free, vmid + 1) if free <= vmid else free
+        while candidate in held:
+            candidate += 1
+        return candidate
+
+    # --- clone
+
+    async def clone(self, step: StepRun) -> Mapping[str, Any]:
+        source = f"template:{self.request.server}/{self.decision.template_vmid}"
+        storage = f"storage:{self.request.server}/{self.decision.node}/{self.decision.storage}"
+        waits = "Another clone of this template or to this storage runs; they go one after the other."
+        async with (
+            self.run.limit(source, CLONES_PER_TEMPLATE, waits),
+            self.run.limit(storage, CLONES_PER_STORAGE, waits),
+        ):
+            await self._still_reserved(step)
+            await self._clone(step)
+        config = await self._config()
+        self.uuid = smbios_uuid(config)
+        made = MadeGuest(self.key, self.run.job.id, step.upid, self.uuid)
+
+        async def remember(tx: Transaction) -> None:
+            await guests.remember_made(tx, made)
+            await guests.overlay(tx, self.key, self._shown(config, GuestStatus.STOPPED), self.run.job.id)
+
+        step.on_done(remember)
+        return {"vmid": self.vmid, "uuid": self.uuid, "upid": step.upid}
+
+    async def _still_reserved(self, step: StepRun) -> None:
+        """An earlier try gave the reservation back when it ended; another job may have taken the number since."""
+        if await self._take(self.vmid):
+            return
+        if step.intent.get("at") or self.request.vmid is not None:
+            raise StepFailed(_taken(self.vmid, self.request.server))
+        await self._move_to_another_id(step)
+
+    async def _clone(self, step: StepRun) -> Ended:
+        call = PlannedCall(
+            "POST",
+            clone_path(self.decision),
+            clone_parameters(self.request, self.decision, self.vmid, self.run.job.id, self.place.sign),
+        )
+        doing = f"The clone of {self.request.hostname}"
+        try:
+            return await self.caller.task(
+                step, call, self._look_for_clone(step), doing, heavy_on=self.decision.template_node
+            )
+        except Refused as refused:
+            await self._after_refused_clone(step, refused, doing)
+            raise
+
+    def _look_for_clone(self, step: StepRun):  # a Look
+        async def look(sent: Sent) -> Next:
+            client, decision = self.caller.client, self.decision
+            config = await self._config_or_none()
+            tasks = await tasks_of(
+                client,
+                decision.template_node,
+                sent.at,
+                ("qmclone", "qmcreate", "qmrestore"),
+                step.intent.get("spent", ()),
+            )
+            marker = read_marker(config.get("description"), self.place.sign) if config else None
+            marked = marker is not None and (marker.job, marker.vmid) == (self.run.job.id, self.vmid)
+            return after_clone(
+                CloneLook(
+                    sent,
+                    decision.template_vmid,
+                    self.vmid,
+                    exists=config is not None,
+                    lock=config.get("lock") if config else "",
+                    marked=marked,
+                    tasks=tuple(tasks),
+                )
+            )
+
+        return look
+
+    async def _after_refused_clone(self, step: StepRun, refused: Refused, doing: str) -> None:
+        """Somebody else has the number: another one is taken only where that is proven, or nothing of ours was ever sent."""
+        outcome, error = refused.outcome, refused.error
+        if isinstance(outcome, TakenByOther) and outcome.proven and self.request.vmid is None:
+            step.note(f"{outcome.reason} The next free one is used.")
+            await self._move_to_another_id(step)
+        if isinstance(outcome, TakenByOther):
+            detail = f"{outcome.reason} Nothing of it was changed."
+            raise StepFailed(
+                Problem("vmid_taken", f"The VM id {self.vmid} is taken.", detail, "Look at that guest, then try again.")
+            )
+        if isinstance(outcome, Gone):
+            detail = f"{outcome.reason} Somebody removed it."
+            raise StepFailed(Problem("guest_gone", f"{self.request.hostname} is gone.", detail, "Create it again."))
+        if isinstance(error, GuestMissing):
+            detail = "It was removed or moved since the plan was made."
+            raise StepFailed(
+                Problem(
+                    "template_gone",
+                    "The template is not there any more.",
+                    detail,
+                    "Choose another template.",
+                    error.proxmox,
+                )
+            )
+        if error is not None:
+            said = error.proxmox
+            raise StepFailed(
+                explain(
+                    said.message if said else error.detail, doing, self.request.server, said.status if said else 500
+                ).problem
+            )
+
+    async def _move_to_another_id(self, step: StepRun) -> None:
+        vmid = await self._another(self.vmid)
+        if await self._is_free(vmid) and await self._take(vmid):
+            self.vmid = vmid
+            self.run.place(vmid=vmid)
+            await step.intend({})
+            raise Hold(WaitReason.LIMIT, f"The VM id is now {vmid}.", self.run.now())
+
+    # --- configure
+
+    async def configure(self, step: StepRun) -> Mapping[str, Any]:
+        doing = f"The configuration of {self.request.hostname}"
+        for _ in range(MOST_CHANGED_MEANWHILE):
+            config = await self._ours()
+            if not verify_configuration(
+                self.request, self.decision, self.vmid, config, self.run.job.id, self.place.sign
+            ):
+                break
+            parameters = configure_parameters(
+                self.request, self.decision, self.vmid, config, self.run.job.id, self.place.sign
+            )
+            call = PlannedCall("POST", f"{guest_path(self.decision, self.vmid)}/config", parameters)
+            try:
+                await self.caller.task(
+                    step, call, self._look_at_config(step, ("qmconfig",), self._is_configured), doing
+                )
+            except Refused as refused:
+                if not isinstance(refused.error, DigestMismatch) and not _changed(refused):
+                    raise failure_of(refused, doing, self.request.server) from refused
+                step.note("Somebody else changed the configuration meanwhile; it was read again.")
+            await self.caller.account(step)
+        config = await self._ours()
+        different = verify_configuration(
+            self.request, self.decision, self.vmid, config, self.run.job.id, self.place.sign
+        )
+        if different:
+            detail = "; ".join(
+                f"{one.key}: asked {one.asked or 'nothing'}, found {one.found or 'nothing'}" for one in different
+            )
+            raise StepFailed(
+                Problem("not_as_asked", f"{doing} is not as asked.", detail, "Look at the VM, then try again.")
+            )
+        await self._show(step, self._shown(config, GuestStatus.STOPPED))
+        await self.run.forget_secrets()
+        return {}
+
+    def _is_configured(self, config: GuestConfig) -> bool:
+        return not verify_configuration(
+            self.request, self.decision, self.vmid, config, self.run.job.id, self.place.sign
+        )
+
+    # --- grow
+
+    async def grow_if_asked(self) -> None:
+        if self.request.disk_gb is None:
+            await self.run.skip("grow", "The disk stays as large as the template's.")
+            return
+        await self.run.step("grow", self.grow, text=f"Grow {self.decision.disk_key} to {self.request.disk_gb} GiB")
+
+    async def grow(self, step: StepRun) -> Mapping[str, Any]:
+        doing = f"Growing the disk of {self.request.hostname}"
+        for _ in range(MOST_CHANGED_MEANWHILE):
+            config = await self._ours()
+            parameters = grow_parameters(self.request, self.decision, config)
+            if parameters is None:
+                break
+            call = PlannedCall("PUT", f"{guest_path(self.decision, self.vmid)}/resize", parameters)
+            look = self._look_at_config(
+                step, ("resize",), lambda now: not verify_size(self.request, self.decision, now)
+            )
+            try:
+                ended = await self.caller.task(step, call, look, doing, accept_failure=True)
+            except Refused as refused:
+                if not isinstance(refused.error, DigestMismatch) and not _changed(refused):
+                    raise failure_of(refused, doing, self.request.server) from refused
+                ended = Ended()
+            await self.caller.account(step)
+            if ended.task is not None and not ended.task.ok:
+                await self._after_failed_growth(ended, doing)
+        if verify_size(self.request, self.decision, await self._ours()):
+            raise StepFailed(Problem("disk_not_grown", f"{doing} did not bring the size asked for."))
+        return {}
+
+    async def _after_failed_growth(self, ended: Ended, doing: str) -> None:
+        """A changed digest is told inside the task (semantics section 6): then it is tried again on what is there now."""
+        text = ended.task.exitstatus if ended.task else ""
+        end = explain(text, doing, self.request.server)
+        if end.problem.code == "digest_mismatch":
+            return
+        if end.wait_for:
+            raise Hold(end.wait_for, f"{doing} waits: {text}", self.run.later(5), problem=end.problem)
+        raise StepFailed(end.problem)
+
+    # --- start
+
+    async def start_if_asked(self) -> None:
+        if not self.request.start_after_creation:
+            await self.run.skip("start", "It was not asked to start.")
+            return
+        await self.run.step("start", self.start, text=f"Start {self.request.hostname}")
+
+    async def start(self, step: StepRun) -> Mapping[str, Any]:
+        doing = f"The start of {self.request.hostname}"
+        state = await self._state()
+        if state.status is not GuestStatus.RUNNING:
+            await self._ours()
+            call = PlannedCall("POST", f"{guest_path(self.decision, self.vmid)}/status/start")
+
+            async def look(sent: Sent) -> Next:
+                now = await self._state_or_none()
+                types = ("qmstart", "hastart")
+                tasks = await tasks_of(
+                    self.caller.client, self.decision.node, sent.at, types, step.intent.get("spent", ())
+                )
+                reached = now is not None and now.status is GuestStatus.RUNNING
+                return after_call(CallLook(sent, self.vmid, types, now is not None, reached, tasks=tuple(tasks)))
+
+            try:
+                ended = await self.caller.task(step, call, look, doing, accept_failure=True)
+            except Refused as refused:
+                raise failure_of(refused, doing, self.request.server) from refused
+            await self._after_start(step, ended, doing)
+        await self._show(step, {"status": str(GuestStatus.RUNNING)})
+        return {"at": self.run.now()}
+
+    async def _after_start(self, step: StepRun, ended: Ended, doing: str) -> None:
+        if ended.task is None or ended.task.ok or (await self._state()).status is GuestStatus.RUNNING:
+            return
+        await self.caller.account(step)
+        end = explain(ended.task.exitstatus, doing, self.request.server)
+        if end.wait_for:
+            raise Hold(end.wait_for, f"{doing} waits: {ended.task.exitstatus}", self.run.later(5), problem=end.problem)
+        raise StepFailed(end.problem)
+
+    # --- prove
+
+    async def prove(self, step: StepRun) -> Mapping[str, Any]:
+        """Asks the agent until it reports what was asked, or it is clear that nothing can be proven: a warning, no failure."""
+        await self._kept_address()
+        wanted = asked(self.request, self.decision.agent)
+        started = self.run.job.step("start").result.get("at")
+        since = datetime.fromisoformat(str(started)) if started else self.run.now()
+        while True:
+            report, running, said = await self._ask_agent() if wanted.started and wanted.agent else (None, None, "")
+            answer = prove(wanted, report, self.run.now() - since, self.place.proof_wait, running, said)
+            match answer:
+                case Proven(addresses):
+                    return await self._proven(step, addresses, report)
+                case Mismatch(reason, addresses):
+                    await self._proven(step, addresses, report)
+                    return {"addresses": list(addresses), "warning": reason}
+                case CannotProve(reason):
+                    return {"addresses": [], "warning": reason}
+                case NotYet(reason):
+                    raise Hold(WaitReason.AGENT, reason, self.run.later(ASK_EVERY))
+
+    async def _ask_agent(self) -> tuple[AgentReport | None, bool | None, str]:
+        """(its report, whether the VM runs, what Proxmox said where it can never be asked)."""
+        try:
+            state = await self.guest.current()
+            if state.status is not GuestStatus.RUNNING:
+                return None, False, ""
+            if not await self.guest.agent.answers():
+                return None, True, ""
+            return await self.guest.agent.report(self.run.now()), True, ""
+        except PermissionMissing as error:
+            return None, True, error.detail
+        except RequestRefused as error:
+            return None, True, error.detail if "No QEMU guest agent" in error.detail else ""
+        except (ServerUnreachable, ReplyUnreadable):
+            return None, None, ""
+
+    async def _proven(self, step: StepRun, addresses: tuple[str, ...], report: AgentReport | None) -> Mapping[str, Any]:
+        at = report.as_of if report else self.run.now()
+
+        async def keep(tx: Transaction) -> None:
+            await guests.keep_addresses(tx, self.key, AddressSource.AGENT, addresses, at)
+
+        step.on_done(keep)
+        return {"addresses": list(addresses)}
+
+    async def _kept_address(self) -> None:
+        """The static address is the guest's from now on, also when its agent never answers."""
+        found = tuple(one for one in (self.request.static_address, self.request.static_address6) if one)
+        if found:
+            async with self.run.transaction() as tx:
+                await guests.keep_addresses(tx, self.key, AddressSource.CLOUD_INIT, found, self.run.now())
+
+    # --- looks
+
+    async def _config(self) -> GuestConfig:
+        """The clone's configuration; a lock that is still held by the end of the clone is waited for."""
+        try:
+            return await self.caller.reads(self.guest.config())
+        except GuestMissing as error:
+            raise StepFailed(_vanished(self.request.hostname, error)) from error
+
+    async def _config_or_none(self) -> GuestConfig | None:
+        try:
+            return await self.guest.config()
+        except GuestMissing:
+            return None
+
+    async def _ours(self) -> GuestConfig:
+        """The configuration, after making sure that this guest is the one that this job made (promise 1)."""
+        config = await self._config()
+        job = self.run.job.id
+        evidence = Evidence(
+            self.request.server, self.vmid, config.get("description"), smbios_uuid(config), job, job, self.uuid
+        )
+        ownership = is_ours(evidence, self.place.sign)
+        if not ownership.ours:
+            cure = "Look at the guest's tasks on the server: somebody changed or replaced it. Nothing was changed by Comserv."
+            title = f"The guest {self.vmid} is not the one that this job made any more."
+            raise StepFailed(Problem("not_ours", title, " ".join(ownership.reasons), cure))
+        return config
+
+    async def _state(self) -> GuestState:
+        try:
+            return await self.caller.reads(self.guest.current())
+        except GuestMissing as error:
+            raise StepFailed(_vanished(self.request.hostname, error)) from error
+
+    async def _state_or_none(self) -> GuestState | None:
+        try:
+            return await self.guest.current()
+        except GuestMissing:
+            return None
+
+    def _look_at_config(self, step: StepRun, types: tuple[str, ...], reached):  # GuestConfig → bool, a Look
+        async def look(sent: Sent) -> Next:
+            config = await self._config_or_none()
+            tasks = await tasks_of(self.caller.client, self.decision.node, sent.at, types, step.intent.get("spent", ()))
+            return after_call(
+                CallLook(
+                    sent,
+                    self.vmid,
+                    types,
+                    config is not None,
+                    config is not None and reached(config),
+                    tasks=tuple(tasks),
+                )
+            )
+
+        return look
+
+    async def _show(self, step: StepRun, fields: Mapping[str, Any]) -> None:
+        async def lay(tx: Transaction) -> None:
+            await guests.overlay(tx, self.key, fields, self.run.job.id)
+
+        step.on_done(lay)
+
+    def _shown(self, config: GuestConfig, status: GuestStatus) -> dict[str, Any]:
+        """What the list shows of it until the sweep has seen it."""
+        return {
+            "type": str(GuestType.QEMU),
+            "node": self.decision.node,
+            "name": config.get("name") or self.request.hostname,
+            "status": str(status),
+            "cores": float(config.integer("cores", 1) * config.integer("sockets", 1)),
+            "memory": config.integer("memory", 512) * MIB,
+            "tags": [tag for tag in config.get("tags").split(";") if tag],
+        }
+
+
+def _changed(refused: Refused) -> bool:
+    return type(refused.outcome).__name__ == "ChangedByOther"
+
+
+def _taken(vmid: int, server: str) -> Problem:
+    title = f"The VM id {vmid} is taken on {server}."
+    return Problem(
+        "vmid_taken", title, "Somebody else made a guest with it meanwhile.", "Ask for another VM id, or for none."
+    )
+
+
+def _vanished(name: str, error: ProxmoxError) -> Problem:
+    detail = "Somebody removed it while the job ran, or moved it to another node."
+    return Problem(
+        "guest_gone",
+        f"{name} is not there any more.",
+        detail,
+        "Look at the guest's tasks on the server.",
+        error.proxmox,
+    )

@@ -1,0 +1,39 @@
+"""What every story works with at one server: its client, its task watch, our signature, and how long to wait for what."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from comserv.domain.ownership import Sign
+from comserv.jobs.calls import Caller, Recorder
+from comserv.jobs.clients import Clients
+from comserv.jobs.run import Run
+from comserv.jobs.taskwatch import TaskWatch
+from comserv.proxmox.client import Client
+
+
+@dataclass
+class Workplace:
+    """sign: the keyed hash of ownership markers. outcome_wait, proof_wait: see the settings of these names."""
+
+    clients: Clients
+    sign: Sign
+    outcome_wait: timedelta
+    proof_wait: timedelta
+    _watches: dict[str, tuple[Client, TaskWatch]] = field(default_factory=dict)
+
+    async def caller(self, run: Run, secrets: Callable[[], tuple[str, ...]] = tuple) -> Caller:
+        """Raises NotFound where the server is not registered any more, Conflict where it is disabled."""
+        client = await self.clients.of(run.job.server)
+        return Caller(run, client.observed(Recorder(run), secrets()), self.watch(client), self.outcome_wait)
+
+    def watch(self, client: Client) -> TaskWatch:
+        """One per client, so that two jobs on one node share its poller."""
+        known = self._watches.get(client.server.id)
+        if known is None or known[0] is not client:
+            known = self._watches[client.server.id] = (client, TaskWatch(client))
+        return known[1]
+
+    async def close(self) -> None:
+        for _, watch in self._watches.values():
+            await watch.close()
