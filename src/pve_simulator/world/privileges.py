@@ -52,7 +52,6 @@ ROLES: dict[str, frozenset[str]] = {
     "PVEDatastoreAdmin": frozenset(DATASTORE),
     "PVEDatastoreUser": frozenset({"Datastore.AllocateSpace", "Datastore.Audit"}),
     "PVEMappingAdmin": frozenset(MAPPING),
-    "PVEMappingAuditor": frozenset({"Mapping.Audit"}),
     "PVEMappingUser": frozenset({"Mapping.Audit", "Mapping.Use"}),
     "PVEPoolAdmin": frozenset(POOL),
     "PVEPoolUser": frozenset({"Pool.Audit"}),
