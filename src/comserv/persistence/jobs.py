@@ -53,6 +53,7 @@ class OpenJob:
     queued: datetime
     waiting: bool
     cancel_requested: bool
+    running_task: RunningTask
     revision: int
 
 
@@ -116,6 +117,16 @@ async def save_step(tx: Transaction, job_id: str, step: Step) -> None:
     """One step as it is now. The caller saves the job in the same transaction, which raises the revision."""
     here = (job_steps.c.job == job_id) & (job_steps.c.name == step.name)
     await tx.execute(update(job_steps).where(here).values(_step_columns(step)))
+
+
+async def line_up(tx: Transaction, job_id: str, text: str) -> None:
+    """A queued job shows that it waits for another one."""
+    values = {"waiting_reason": str(WaitReason.LIMIT), "waiting_since": tx.now, "waiting_text": text}
+    mine = (jobs.c.id == job_id) & (jobs.c.state == str(JobState.QUEUED))
+    statement = update(jobs).where(mine).values(revision=jobs.c.revision + 1, **values)
+    revision = (await tx.execute(statement.returning(jobs.c.revision))).scalar()
+    if revision is not None:
+        tx.changed(Topic.JOB, job_id, revision)
 
 
 async def request_cancel(tx: Transaction, job_id: str, running_task: RunningTask = RunningTask.FINISH) -> Job:
@@ -287,4 +298,7 @@ def _step(row: Any, brief: bool) -> Step:
 
 def _open_job(row: Any) -> OpenJob:
     waiting = bool(row.waiting_reason)
-    return OpenJob(row.id, JobState(row.state), row.vmid, row.queued, waiting, row.cancel_requested, row.revision)
+    asked = RunningTask(row.running_task or RunningTask.FINISH)
+    return OpenJob(
+        row.id, JobState(row.state), row.vmid, row.queued, waiting, row.cancel_requested, asked, row.revision
+    )
