@@ -108,7 +108,11 @@ async def _answer(connection: Connection, head: Head, rules: list[Rule], who: li
         )
     except Unauthenticated as refusal:
         await until(began + server.clock.scaled(DELAY_401))
-        return Reply(301, "Moved", headers=[("Location", "/api2/html/access/ticket")]) if form == "html" else empty(401, str(refusal))
+        return (
+            Reply(301, "Moved", headers=[("Location", "/api2/html/access/ticket")])
+            if form == "html"
+            else empty(401, str(refusal))
+        )
     who.append(identity.user)
     request = Request(head.method, uri, form, identity, {}, rules=rules)
     refusal = await read_parameters(connection, head, request)
