@@ -138,3 +138,12 @@ def write_network_card(card: NetworkCard) -> str:
     values |= {"bridge": card.bridge} if card.bridge else {}
     values |= {"tag": str(card.vlan)} if card.vlan is not None else {}
     return propertystring.write({**values, **card.other}, "model")
+
+
+def cloud_init_addresses(config: GuestConfig) -> tuple[str, ...]:
+    """Static addresses of `ipconfig0`, `ipconfig1` …, without prefix; those that cloud-init gives, proven or not."""
+    found = []
+    for key in sorted(key for key in config.values if key.startswith("ipconfig")):
+        values = values_of(config.get(key))
+        found += [values[name].partition("/")[0] for name in ("ip", "ip6") if name in values]
+    return tuple(one for one in found if one not in ("dhcp", "auto", "manual", ""))

@@ -117,9 +117,9 @@ class PowerChange:
             return await self.caller.reads(self.handle.current())
         except GuestMissing as error:
             text = "It was removed, or moved to another node, since this was asked for."
-            raise StepFailed(
-                Problem("guest_gone", f"{self.name} is not there.", text, "Look at the list of guests.", error.proxmox)
-            ) from error
+            cure = "Look at the list of guests."
+            problem = Problem("guest_gone", f"{self.name} is not there.", text, cure, error.proxmox)
+            raise StepFailed(problem) from error
 
     async def _state_or_none(self) -> GuestState | None:
         try:

@@ -1,0 +1,198 @@
+"""Sweeps: one look at everything of a server every 10 s, kept as its picture; with back-off where it does not answer.
+
+Every server that this process owns has its own loop, so that a slow or dead one costs the others nothing. What we changed ourselves is
+confirmed here, once Proxmox's own figures show it.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from time import perf_counter
+
+import structlog
+
+from comserv.domain.errors import ComservError, Conflict, DatabaseUnavailable, NotFound, Problem
+from comserv.domain.guest import Guest
+from comserv.domain.lease import Lease
+from comserv.domain.overlay import Overlay
+from comserv.domain.picture import Health, Picture
+from comserv.domain.retry import Breaker
+from comserv.domain.server import ServerState
+from comserv.jobs.clients import Clients
+from comserv.persistence import guests, leases, pictures
+from comserv.persistence.database import Database
+from comserv.proxmox.client import Client
+from comserv.proxmox.sweep import sweep
+
+log = structlog.get_logger(__name__)
+
+WHOLE_EVERY = 6  # every sixth sweep reads cluster status and version too
+SLOW_MS = 2000.0
+RETRY_WHILE_CLOSED = 3.0  # seconds to the next try after the first failures, before the breaker opens
+UNCONFIRMED_FOR = timedelta(
+    seconds=40
+)  # Proxmox shows a change within 15 s (semantics section 15); then its word counts
+
+
+class Sweeps:
+    """A listener of the owner: a loop per owned server. `woke` is told when a server answers again."""
+
+    def __init__(self, database: Database, clients: Clients, every: float, woke: Callable[[str], None]) -> None:
+        self._db, self._clients, self._every, self._woke = database, clients, every, woke
+        self._loops: dict[str, asyncio.Task[None]] = {}
+        self._now: dict[str, asyncio.Event] = {}
+
+    async def gained(self, lease: Lease) -> None:
+        self._now[lease.server] = asyncio.Event()
+        self._loops[lease.server] = asyncio.create_task(self._loop(lease), name=f"sweep {lease.server}")
+
+    async def lost(self, server: str) -> None:
+        loop = self._loops.pop(server, None)
+        if loop:
+            loop.cancel()
+            await asyncio.wait([loop])
+
+    def soon(self, server: str) -> None:
+        """Sweep it now, for example since it was changed; not more often than its loop allows."""
+        if server in self._now:
+            self._now[server].set()
+
+    async def _loop(self, lease: Lease) -> None:
+        with structlog.contextvars.bound_contextvars(server=lease.server):
+            loop = SweepLoop(self._db, self._clients, lease, self._every, self._woke)
+            while True:
+                self._now[lease.server].clear()
+                try:
+                    wait = await loop.once()
+                except DatabaseUnavailable as error:
+                    log.warning("the sweep could not be kept", detail=error.detail)
+                    wait = RETRY_WHILE_CLOSED
+                except Exception:
+                    log.exception("a sweep failed with a fault of ours")
+                    wait = self._every
+                await self._sleep(lease.server, wait)
+
+    async def _sleep(self, server: str, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._now[server].wait(), seconds)
+        except TimeoutError:
+            return
+
+
+class SweepLoop:
+    """The sweeps of one server, one after the other."""
+
+    def __init__(
+        self, database: Database, clients: Clients, lease: Lease, every: float, woke: Callable[[str], None]
+    ) -> None:
+        self._db, self._clients, self._lease, self._every, self._woke = database, clients, lease, every, woke
+        self._last: Picture | None = None
+        self._health: Health | None = None
+        self._breaker = Breaker()
+        self._round = 0
+
+    async def once(self) -> float:
+        """One sweep; seconds until the next."""
+        await self._recall()
+        began = perf_counter()
+        try:
+            client = await self._clients.of(self._lease.server)
+            picture = await sweep(client, self._db.clock, self._last, whole=self._round % WHOLE_EVERY == 0)
+        except NotFound:
+            return self._every
+        except Conflict:
+            await self._save_health(replace(self._known, state=ServerState.DISABLED, requests_last_minute=0))
+            return self._every
+        except ComservError as error:
+            return await self._failed(error)
+        await self._good(client, picture, (perf_counter() - began) * 1000)
+        return self._every
+
+    async def _recall(self) -> None:
+        if self._health is None:
+            async with self._db.read() as tx:
+                self._last = await pictures.get(tx, self._lease.server)
+                self._health = await pictures.get_health(tx, self._lease.server) or Health(self._lease.server)
+
+    @property
+    def _known(self) -> Health:
+        return self._health or Health(self._lease.server)
+
+    async def _good(self, client: Client, picture: Picture, ms: float) -> None:
+        self._round += 1
+        was = self._known.state
+        packed = await pictures.pack(picture)
+        health = Health(
+            self._lease.server,
+            ServerState.SLOW if ms > SLOW_MS else ServerState.UP,
+            latency_ms=round(ms, 1),
+            last_good=picture.as_of,
+            requests_last_minute=client.requests_last_minute,
+        )
+        async with self._db.write() as tx:
+            if not await leases.holds(tx, self._lease):
+                return
+            revision = await pictures.save(tx, packed)
+            await pictures.save_health(tx, health)
+            overlays = await guests.overlays_of(tx, self._lease.server)
+            await guests.confirm(tx, confirmed(overlays, picture, tx.now))
+        self._last, self._health, self._breaker = replace(picture, revision=revision), health, Breaker()
+        if was in (ServerState.DOWN, ServerState.UNREACHED):
+            log.info("the server answers")
+            self._woke(self._lease.server)
+
+    async def _failed(self, error: ComservError) -> float:
+        now = self._db.clock()
+        self._breaker = self._breaker.failed(now, random.random())
+        open_for = (self._breaker.next_try - now).total_seconds() if self._breaker.next_try else RETRY_WHILE_CLOSED
+        problem = error.problem()
+        first = self._known.failing_since is None
+        if first:
+            log.warning("the server does not answer", title=problem.title, detail=problem.detail)
+        await self._save_health(self._down(problem, now, now + timedelta(seconds=open_for)))
+        return open_for
+
+    def _down(self, problem: Problem, now: datetime, next_try: datetime) -> Health:
+        known = self._known
+        never = known.last_good is None and (self._last is None or self._last.as_of is None)
+        return replace(
+            known,
+            state=ServerState.UNREACHED if never else ServerState.DOWN,
+            failing_since=known.failing_since or now,
+            failures=self._breaker.failures,
+            next_try=next_try,
+            error_title=problem.title,
+            error_detail=problem.detail,
+            error_cure=problem.cure,
+            requests_last_minute=0,
+        )
+
+    async def _save_health(self, health: Health) -> None:
+        async with self._db.write() as tx:
+            if await leases.holds(tx, self._lease):
+                await pictures.save_health(tx, health)
+        self._health = health
+
+
+def confirmed(overlays: tuple[Overlay, ...], picture: Picture, now: datetime) -> list[Overlay]:
+    """Those that the picture shows as they say, and those so old that the picture's word counts."""
+    seen = {guest.key: guest for guest in picture.guests}
+    return [
+        one for one in overlays if _is_shown(one, seen.get(one.guest)) or (one.at and now - one.at > UNCONFIRMED_FOR)
+    ]
+
+
+def _is_shown(overlay: Overlay, guest: Guest | None) -> bool:
+    if overlay.fields.get("gone"):
+        return guest is None
+    if guest is None:
+        return False
+    return all(_same(getattr(guest, name, None), value) for name, value in overlay.fields.items() if name != "type")
+
+
+def _same(shown: object, said: object) -> bool:
+    if isinstance(shown, tuple) and isinstance(said, list):
+        return sorted(shown) == sorted(said)
+    return shown == said or str(shown) == str(said)
