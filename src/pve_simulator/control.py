@@ -47,6 +47,9 @@ def add_faults(server: Server, body: bytes) -> Reply:
         server.faults.add(json.loads(body))
     except (ValueError, TypeError, BadRule) as fault:
         return reply(400, {"error": str(fault)})
+    for name in server.estate.nodes:
+        if server.faults.down(name, dying=True):
+            server.crash(name)
     if server.faults.standing("certificate_renewed"):
         server.renew_certificate()
     return reply(200, {"rules": len(server.faults.rules)})

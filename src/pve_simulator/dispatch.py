@@ -55,10 +55,10 @@ async def dispatch(server: Server, request: Request) -> Reply:
                 return unreachable
         privileged = method.protected or remote
         work = asyncio.ensure_future(carry_out(server, request, method, values))
-        done, _ = await asyncio.wait([work], timeout=server.clock.scaled(INNER_TIMEOUT) if privileged else None)
-        if not done:
-            return empty(596, "Connection timed out")
-        return work.result()
+        if not privileged:
+            await asyncio.wait([work])
+            return work.result()
+        return await asked(server, work, str(node) if remote else None)
     except ApiError as error:
         return await refused(server, error, request.form, privileged)
 
@@ -92,6 +92,24 @@ async def reach(server: Server, node: str, request: Request) -> Reply | None:
         await server.clock.sleep(NO_ROUTE)
         return empty(595, "No route to host")
     return None
+
+
+async def asked(server: Server, work: asyncio.Future[Reply], node: str | None) -> Reply:
+    """What an inner hop answers: given up on after 30 s, or 5 s after its node was lost, while the work goes on."""
+    end = asyncio.get_running_loop().time() + server.clock.scaled(INNER_TIMEOUT)
+    while not work.done():
+        news = asyncio.ensure_future(server.faults.news.wait())
+        left = max(0.0, end - asyncio.get_running_loop().time())
+        await asyncio.wait([work, news], timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        news.cancel()
+        if work.done():
+            break
+        if node is not None and server.faults.down(node):
+            await server.clock.sleep(BROKEN_PIPE)
+            return empty(596, "Broken pipe")
+        if asyncio.get_running_loop().time() >= end:
+            return empty(596, "Connection timed out")
+    return work.result()
 
 
 async def carry_out(server: Server, request: Request, method: Method, values: dict[str, Any]) -> Reply:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pve_simulator.errors import SimulatorError
@@ -35,6 +36,7 @@ class Rule:
     probability: float
     values: dict[str, Any]
     told: Any = None
+    died: dict[str, bool] = field(default_factory=dict)  # nodes whose death was carried out: False
 
     @classmethod
     def read(cls, told: Any) -> Rule:
@@ -102,14 +104,21 @@ class Faults:
 
     def __init__(self) -> None:
         self.rules: list[Rule] = []
+        self.news = asyncio.Event()  # set, and replaced, when rules come or go
 
     def add(self, told: Any) -> None:
         """Adds a list of rules, or one; raises BadRule and then adds none."""
         self.rules += [Rule.read(rule) for rule in (told if isinstance(told, list) else [told])]
+        self._tell()
 
     def clear(self) -> None:
         """Takes all rules away."""
         self.rules.clear()
+        self._tell()
+
+    def _tell(self) -> None:
+        self.news.set()
+        self.news = asyncio.Event()
 
     def strike(self, method: str, path: str, node: str | None) -> list[Rule]:
         """The rules whose effect happens to this request."""
@@ -148,12 +157,15 @@ class Faults:
             for rule in self.rules
         )
 
-    def down(self, node: str) -> bool:
-        """Whether a rule says that a node is down, without counting."""
-        return any(
-            rule.effect == "node_down"
-            and not rule.spent
-            and rule.after <= 0
-            and (rule.values.get("node", rule.node) in (None, node))
-            for rule in self.rules
-        )
+    def down(self, node: str, dying: bool = False) -> bool:
+        """Whether a rule says that a node is down, without counting; `dying`: that it died just now, asked once."""
+        for rule in self.rules:
+            if rule.effect != "node_down" or rule.spent or rule.after > 0:
+                continue
+            if rule.values.get("node", rule.node) not in (None, node):
+                continue
+            if not dying or (rule.values.get("dies") and rule.died.setdefault(node, True)):
+                if dying:
+                    rule.died[node] = False
+                return True
+        return False

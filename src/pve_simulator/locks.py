@@ -71,6 +71,10 @@ class Locks:
         """Whether somebody holds a lock."""
         return key in self.locks and self.locks[key].locked(shared=False)
 
+    def forget(self, key: Key) -> None:
+        """Drops a lock whose holder died with its node."""
+        self.locks.pop(key, None)
+
     @contextlib.asynccontextmanager
     async def hold(
         self, key: Key, timeout: float = 10.0, log: Callable[[str], None] | None = None, shared: bool = False

@@ -97,6 +97,17 @@ class Server:
         known = self.estate.nodes.get(node)
         return known is None or not known.online or self.faults.down(node)
 
+    def crash(self, node: str) -> None:
+        """A node dies: its tasks and processes are gone, configurations stay as they were, locks in them too."""
+        self.tasks.lose(node)
+        for guest in self.estate.guests.values():
+            if guest.node == node:
+                guest.process = None
+                self.locks.forget(guest.vmid)
+        if node in self.estate.nodes:
+            self.estate.nodes[node].started = self.clock.time()
+        self.changed()
+
     def renew_certificate(self) -> None:
         """A new certificate from now on, as after `pvenode cert` or `pvecm updatecerts`."""
         self.certificates.renew()

@@ -30,9 +30,12 @@ class Run:
         self.factor = 1.0  # how much slower than usual, by a fault rule
         self.ending: str | None = None  # the exit status that a fault rule gives it
         self.warnings = 0
+        self.lost = False  # its node died: it neither goes on nor cleans up
 
     def log(self, *lines: str) -> None:
         """Adds lines to the log."""
+        if self.lost:
+            return
         self.task.log.extend(lines)
         self.server.changed()
 
@@ -44,6 +47,8 @@ class Run:
     async def sleep(self, seconds: float) -> None:
         """Works for some seconds of the real server."""
         await self.server.clock.sleep(seconds * self.factor)
+        if self.lost:
+            await asyncio.Event().wait()
 
     @contextlib.asynccontextmanager
     async def lock(self, key: Key, timeout: float = LOCK_WAIT, shared: bool = False) -> AsyncIterator[None]:
@@ -58,6 +63,8 @@ class Tasks:
     def __init__(self, server: Server) -> None:
         self.server = server
         self.workers: dict[str, asyncio.Task[None]] = {}
+        self.runs: dict[str, Run] = {}
+        self.lost: list[asyncio.Task[None]] = []
 
     def start(self, node: Node, kind: str, name: str, user: str, worker: Worker) -> str:
         """Begins a task and gives its UPID at once; the worker comes to run when the caller next waits."""
@@ -68,6 +75,7 @@ class Tasks:
         self.server.estate.tasks[upid] = task
         run = Run(self.server, task)
         self.server.faults.for_task(run)
+        self.runs[upid] = run
         self.workers[upid] = asyncio.get_running_loop().create_task(self._work(run, worker), name=upid)
         self.server.changed()
         return upid
@@ -97,9 +105,12 @@ class Tasks:
         self._end(task, status)
 
     def _end(self, task: Task, status: str) -> None:
+        if not task.running:
+            return
         task.exitstatus = status
         task.endtime = self.server.clock.seconds()
         self.workers.pop(task.upid, None)
+        self.runs.pop(task.upid, None)
         self._forget()
         self.server.changed()
 
@@ -128,6 +139,14 @@ class Tasks:
             worker.cancel()
         if workers:
             await asyncio.wait(workers, timeout=2)
+
+    def lose(self, node: str) -> None:
+        """The workers of a node die with it: no log line, no cleaning up, whatever they made half stays."""
+        for upid, run in list(self.runs.items()):
+            if run.task.node == node:
+                run.lost = True
+                self.lost.append(self.workers[upid])
+                self._end(run.task, "unexpected status")
 
     def bury(self) -> None:
         """After a restart: tasks whose worker died with the process."""
