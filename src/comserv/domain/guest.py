@@ -72,7 +72,8 @@ class GuestConfig:
 
     def integer(self, key: str, default: int) -> int:
         text = self.values.get(key, "")
-        return int(float(text)) if text.replace(".", "", 1).isdigit() else default
+        digits = text.replace(".", "", 1)
+        return int(float(text)) if digits.isascii() and digits.isdigit() and len(digits) < 16 else default
 
 
 @dataclass(frozen=True)

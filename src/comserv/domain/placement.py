@@ -119,6 +119,8 @@ def _choose_storage(
     """The storage of a full clone and why: asked for, else the template's, else the one with most room that will do."""
     if request.storage:
         return request.storage, f"The disk goes to {request.storage}, as asked for."
+    if not home:
+        return "", "The disk goes to the storage of the template's."
     usable = [
         one for one in facts.known_storages if one.node == node and not storage_findings(facts, one, disk, shared)
     ]
