@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
+from dataclasses import dataclass
 
 from pve_simulator.world.access import AclEntry, Group, Pool, Token, User
 from pve_simulator.world.estate import Estate
@@ -15,7 +16,7 @@ from pve_simulator.worlds import Plan
 from pve_simulator.worlds.recorded import realms
 
 ROLES = ("web", "db", "app", "cache", "mail", "git", "build", "proxy", "dns", "files", "monitor", "queue")
-SYSTEMS = ("Debian 12", "Ubuntu 24.04", "Rocky 9", "Alpine 3.20")
+SYSTEMS = ("debian-12", "ubuntu-24.04", "rocky-9", "alpine-3.20")
 FIRST_GUEST, FIRST_TEMPLATE = 100, 9000
 MIB = 1024**2
 
@@ -113,15 +114,36 @@ def people(estate: Estate, chance: random.Random) -> None:
     estate.acl = [AclEntry("/", "user", "admin@pve", "Administrator")]
 
 
-def disk(estate: Estate, storage: str, node: str, vmid: int, number: int, size: int, used: int, **more: object) -> str:
-    """Puts a disk on a storage and gives its volume id."""
-    base = "base" if more.get("base") else "vm"
-    thin = estate.storages[storage].type == "lvmthin"
-    name = f"{base}-{vmid}-disk-{number}"
-    volid = f"{storage}:{name}" if thin else f"{storage}:{vmid}/{name}.qcow2"
-    form = "raw" if thin else "qcow2"
-    content = "rootdir" if more.get("container") else "images"
-    estate.add_volume(Volume(volid, content, form, size, used=used, ctime=int(time.time()), vmid=vmid), node)
+@dataclass(frozen=True)
+class Disk:
+    """A disk to be made; sizes in bytes. `system` is what it boots."""
+
+    storage: str
+    node: str
+    vmid: int
+    size: int
+    used: int
+    system: str
+    base: bool = False
+    content: str = "images"
+
+
+def disk(estate: Estate, wanted: Disk) -> str:
+    """Puts a disk on its storage and gives its volume id."""
+    thin = estate.storages[wanted.storage].type == "lvmthin"
+    name = f"{'base' if wanted.base else 'vm'}-{wanted.vmid}-disk-0"
+    volid = f"{wanted.storage}:{name}" if thin else f"{wanted.storage}:{wanted.vmid}/{name}.qcow2"
+    volume = Volume(
+        volid,
+        wanted.content,
+        "raw" if thin else "qcow2",
+        wanted.size,
+        used=wanted.used,
+        ctime=int(time.time()),
+        vmid=wanted.vmid,
+        facts={"system": wanted.system},
+    )
+    estate.add_volume(volume, wanted.node)
     return volid
 
 
@@ -149,7 +171,8 @@ def template(estate: Estate, plan: Plan, number: int, chance: random.Random) -> 
     vmid, where = FIRST_TEMPLATE + number, f"pve{number % plan.nodes + 1}"
     storage = "tank" if plan.nodes > 1 and number == 0 else "local-lvm"
     size = (3 + number % 4) * GIB
-    volid = disk(estate, storage, where, vmid, 0, size, size // 2, base=True)
+    system = SYSTEMS[number % len(SYSTEMS)]
+    volid = disk(estate, Disk(storage, where, vmid, size, size // 2, system, base=True))
     agent = plan.templates == 1 or number < plan.templates - 1
     config = {
         **({"agent": "enabled=1"} if agent else {}),
@@ -160,7 +183,7 @@ def template(estate: Estate, plan: Plan, number: int, chance: random.Random) -> 
         "ipconfig0": "ip=dhcp",
         "memory": "2048",
         "meta": f"creation-qemu=10.0.13,ctime={int(time.time())}",
-        "name": f"{SYSTEMS[number % len(SYSTEMS)].lower().replace(' ', '-')}-template",
+        "name": f"{system}-template",
         "net0": f"virtio={mac(chance)},bridge=vmbr0",
         "ostype": "l26",
         "scsi0": f"{volid},size={size // GIB}G",
@@ -187,7 +210,9 @@ def guest(estate: Estate, plan: Plan, number: int, chance: random.Random) -> Non
     container = number % 4 == 3
     if container:
         storage = "local-lvm"
-    volid = disk(estate, storage, where, vmid, 0, size, int(size * chance.uniform(0.1, 0.6)), container=container)
+    used, system = int(size * chance.uniform(0.1, 0.6)), SYSTEMS[number % len(SYSTEMS)]
+    content = "rootdir" if container else "images"
+    volid = disk(estate, Disk(storage, where, vmid, size, used, system, content=content))
     config = (
         container_config(name, chance, volid, size, address)
         if container
