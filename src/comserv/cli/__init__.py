@@ -1,1 +1,1 @@
-"""The command line: one module per noun; speaks REST to a running instance, or acts on the data folder."""
+"""The command line, one module per noun. What needs time to import is imported inside the commands: `--help` stays fast."""

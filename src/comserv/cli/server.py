@@ -1,0 +1,295 @@
+"""`comserv server`: Proxmox VE installations."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from comserv.cli.client import Client, speak
+from comserv.cli.exits import CommandError, Exit, NotAsked
+from comserv.cli.output import (
+    TONES,
+    Json,
+    ago,
+    ask,
+    console,
+    facts,
+    interactive,
+    note,
+    percent,
+    print_json,
+    say,
+    secret,
+    size,
+    table,
+)
+
+app = typer.Typer(help="Proxmox VE installations, each a single node or a cluster.", no_args_is_help=True)
+
+ServerId = Annotated[str, typer.Argument(metavar="SERVER", help="The server's id.")]
+Address = Annotated[
+    list[str] | None, typer.Option("--address", metavar="HOST[:PORT]", help="One or more, in order of preference.")
+]
+TokenId = Annotated[str | None, typer.Option("--token-id", metavar="USER@REALM!TOKENID")]
+TokenStdin = Annotated[bool, typer.Option("--token-secret-stdin", help="Read the token's value from standard input.")]
+Name = Annotated[str | None, typer.Option(help="For people.")]
+Node = Annotated[str | None, typer.Option("--default-node")]
+Fingerprint = Annotated[
+    list[str] | None,
+    typer.Option(metavar="SHA256", help="Accept this certificate: AA:BB:… of the first address, or ADDRESS=AA:BB:…"),
+]
+CaFile = Annotated[Path | None, typer.Option("--ca-file", help="Accept certificates of this CA (PEM).")]
+SystemTls = Annotated[bool, typer.Option("--system-tls", help="Accept certificates of the system's CAs only.")]
+
+
+class NotAccepted(CommandError):
+    exit = Exit.REFUSED
+
+
+def _tls(fingerprints: list[str] | None, ca_file: Path | None, system: bool) -> dict[str, Any] | None:
+    """How the certificate is verified, where the flags say so."""
+    if fingerprints:
+        plain = [one for one in fingerprints if "=" not in one]
+        by_address = dict(one.split("=", 1) for one in fingerprints if "=" in one)
+        return {"mode": "fingerprint", "fingerprint": plain[0] if plain else None, "fingerprints": by_address}
+    if ca_file is not None:
+        try:
+            return {"mode": "ca", "ca_pem": ca_file.read_text()}
+        except (OSError, UnicodeDecodeError) as error:
+            raise CommandError(f"{ca_file} cannot be read.", str(error)) from None
+    return {"mode": "system"} if system else None
+
+
+def _accepted(client: Client, address: str, seen: dict[str, Any]) -> dict[str, Any]:
+    """What a person makes of a certificate that was shown. Raises NotAccepted, NotAsked."""
+    if seen["trusted_by_system"]:
+        note(f"{address} shows a certificate that this system trusts.")
+        return {"mode": "system"}
+    if not interactive():
+        raise NotAsked("An agreement on the certificate", f"--fingerprint {seen['fingerprint']} once compared")
+    facts(
+        (
+            ("certificate", seen["subject"]),
+            ("issued by", seen["issuer"]),
+            ("valid", f"{seen['not_before']} to {seen['not_after']}"),
+            ("fingerprint", seen["fingerprint"]),
+        )
+    )
+    note(
+        "Compare it with: pvenode cert info  (or: openssl x509 -noout -fingerprint -sha256 -in /etc/pve/local/pve-ssl.pem)"
+    )
+    if not typer.confirm("Is this its certificate?", err=True):
+        raise NotAccepted("The certificate was not accepted.", "Nothing was sent to the server.")
+    return {"mode": "fingerprint", "fingerprint": seen["fingerprint"]}
+
+
+def show_stage(stage: dict[str, Any]) -> None:
+    line = f"{stage['state']:<8} {stage['stage']:<9} {stage['ms']:>6.0f} ms  {stage['text']}"
+    console().print(line, style=TONES.get(stage["state"], "dim"), markup=False)
+    if stage["state"] in ("failed", "warning"):
+        if stage["proxmox"]:
+            say(f"         Proxmox said ({stage['proxmox']['status']}): {stage['proxmox']['message'].strip()}")
+        if stage["cure"]:
+            say(f"         {stage['cure']}")
+
+
+@app.command("list")
+def list_servers(json: Json = False) -> None:
+    """All servers, by id, and how they stand."""
+
+    async def work(client: Client) -> list[dict[str, Any]]:
+        return await client.every("/servers")
+
+    servers = speak(work)
+    if json:
+        print_json({"items": servers, "next_cursor": None})
+        return
+    columns = ("SERVER", "STATE", "VERSION", "NODES+", "GUESTS+", "CPU+", "MEMORY", "SEEN", "WHY")
+    table(columns, (_row(server) for server in servers))
+
+
+def _row(server: dict[str, Any]) -> tuple[object, ...]:
+    trouble = server["health"]["trouble"]
+    return (
+        server["id"],
+        server["state"],
+        server["version"],
+        len(server["nodes"]),
+        server["guests"],
+        percent(server["cpu"]),
+        f"{size(server['memory_used'])} of {size(server['memory'])}" if server["memory"] else "",
+        ago(server["as_of"]),
+        trouble["title"] if trouble else "",
+    )
+
+
+@app.command("show")
+def show(server_id: ServerId, json: Json = False) -> None:
+    """A server with its nodes, its health and its last test."""
+
+    async def work(client: Client) -> dict[str, Any]:
+        return await client.get(f"/servers/{server_id}")
+
+    server = speak(work)
+    print_json(server) if json else show_server(server)
+
+
+def show_server(server: dict[str, Any]) -> None:
+    trouble = server["health"]["trouble"] or {}
+    facts(
+        (
+            ("server", f"{server['id']} ({server['name']})"),
+            ("state", server["state"]),
+            ("why", trouble.get("title")),
+            ("do", trouble.get("cure")),
+            ("addresses", "\n".join(server["addresses"])),
+            ("token", server["token_id"]),
+            ("tls", server["tls"]["mode"]),
+            ("version", server["version"]),
+            ("cluster", server["cluster"]),
+            ("guests", f"{server['guests']}, {server['running']} running"),
+            ("seen", ago(server["as_of"])),
+        )
+    )
+    for node in server["nodes"]:
+        state = "online" if node["online"] else "offline"
+        say(
+            f"  {node['name']}: {state}, cpu {percent(node['cpu'])}, memory {size(node['memory_used'])} of {size(node['memory'])}"
+        )
+    if server["last_test"]:
+        say(f"\nLast test, {ago(server['last_test']['at'])}:")
+        for stage in server["last_test"]["stages"]:
+            show_stage(stage)
+
+
+@app.command("look")
+def look(address: Annotated[str, typer.Argument(metavar="HOST[:PORT]")], json: Json = False) -> None:
+    """The certificate that stands at an address; nothing is trusted or kept."""
+
+    async def work(client: Client) -> dict[str, Any]:
+        return await client.post("/servers/look", {"address": address})
+
+    seen = speak(work)
+    print_json(seen) if json else facts(
+        (name.replace("_", " "), value) for name, value in seen.items() if name != "pem"
+    )
+
+
+@app.command("add")
+def add(
+    server_id: Annotated[str, typer.Argument(metavar="SERVER", help="Its id: stable, in addresses.")],
+    address: Address = None,
+    token_id: TokenId = None,
+    token_secret_stdin: TokenStdin = False,
+    name: Name = None,
+    default_node: Node = None,
+    fingerprint: Fingerprint = None,
+    ca_file: CaFile = None,
+    system_tls: SystemTls = False,
+    json: Json = False,
+) -> None:
+    """Register a server; what is not given is asked for. Its certificate is shown and has to be accepted."""
+    addresses = address or [ask("Address", "--address")]
+    tls = _tls(fingerprint, ca_file, system_tls)
+
+    async def see(client: Client) -> dict[str, Any]:
+        seen = await client.post("/servers/look", {"address": addresses[0]})
+        return _accepted(client, addresses[0], seen)
+
+    body = {
+        "id": server_id,
+        "name": name,
+        "addresses": addresses,
+        "tls": tls or speak(see),
+        "token_id": token_id or ask("Token id (USER@REALM!TOKENID)", "--token-id"),
+        "token_secret": secret("Token value", token_secret_stdin, "--token-secret-stdin"),
+        "default_node": default_node,
+    }
+
+    async def work(client: Client) -> dict[str, Any]:
+        return await client.post("/servers", body)
+
+    server = speak(work)
+    print_json(server) if json else show_server(server)
+
+
+@app.command("test")
+def test(server_id: ServerId, json: Json = False) -> None:
+    """Test the connection, stage by stage."""
+
+    async def work(client: Client) -> list[dict[str, Any]]:
+        stages = []
+        async for stage in client.lines(f"/servers/{server_id}/test"):
+            stages.append(stage)
+            if not json:
+                show_stage(stage)
+        return stages
+
+    stages = speak(work)
+    passed = all(stage["state"] != "failed" for stage in stages)
+    if json:
+        print_json({"stages": stages, "passed": passed})
+    if not passed:
+        raise typer.Exit(Exit.CONFLICT)
+
+
+def _edit(server_id: str, body: dict[str, Any], json: bool) -> None:
+    async def work(client: Client) -> dict[str, Any]:
+        return await client.request("PATCH", f"/servers/{server_id}", json=body)
+
+    server = speak(work)
+    print_json(server) if json else show_server(server)
+
+
+@app.command("edit")
+def edit(
+    server_id: ServerId,
+    address: Address = None,
+    token_id: TokenId = None,
+    token_secret_stdin: TokenStdin = False,
+    name: Name = None,
+    default_node: Node = None,
+    fingerprint: Fingerprint = None,
+    ca_file: CaFile = None,
+    system_tls: SystemTls = False,
+    json: Json = False,
+) -> None:
+    """Change what is given. Addresses, TLS and token are tested before they count."""
+    given = {
+        "addresses": address,
+        "token_id": token_id,
+        "token_secret": secret("Token value", True, "") if token_secret_stdin else None,
+        "name": name,
+        "default_node": default_node,
+        "tls": _tls(fingerprint, ca_file, system_tls),
+    }
+    _edit(server_id, {field: value for field, value in given.items() if value is not None}, json)
+
+
+@app.command("enable")
+def enable(server_id: ServerId, json: Json = False) -> None:
+    """Ask it again."""
+    _edit(server_id, {"enabled": True}, json)
+
+
+@app.command("disable")
+def disable(server_id: ServerId, json: Json = False) -> None:
+    """Leave it alone; it and its guests stay on the list."""
+    _edit(server_id, {"enabled": False}, json)
+
+
+@app.command("remove")
+def remove(
+    server_id: ServerId,
+    yes: Annotated[str, typer.Option("--yes", metavar="SERVER", help="Its id, instead of being asked.")] = "",
+) -> None:
+    """Forget a server. Nothing on it changes. Refused while jobs run there."""
+    typed = yes or ask(f"Type {server_id} to remove it", "--yes SERVER")
+    if typed != server_id:
+        raise CommandError("Nothing was removed.", f"{typed} is not {server_id}.")
+
+    async def work(client: Client) -> None:
+        await client.request("DELETE", f"/servers/{server_id}")
+
+    speak(work)
+    say(f"{server_id} is removed from Comserv.")

@@ -1,0 +1,22 @@
+"""`comserv setup-link`: a fresh link with which the first administrator is made."""
+
+from typing import TYPE_CHECKING
+
+from comserv.cli.local import act, settings
+from comserv.cli.output import Json, print_json, say
+
+if TYPE_CHECKING:
+    from comserv.domain.person import Actor
+    from comserv.services.services import Services
+
+
+def setup_link(json: Json = False) -> None:
+    """Print a one-time link for the first administrator; the former one is void. Good for an hour."""
+    chosen = settings()
+    base = chosen.public_url.rstrip("/") or f"{'https' if chosen.tls else 'http'}://{chosen.host}:{chosen.port}"
+
+    async def work(services: "Services", _actor: "Actor") -> str:
+        return await services.sessions.make_setup_link()
+
+    link = f"{base}/set-up/{act(work)}"
+    print_json({"link": link}) if json else say(link)
