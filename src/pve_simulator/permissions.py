@@ -68,6 +68,8 @@ class Permissions:
         user, token = split(who)
         if who == ROOT:
             return dict.fromkeys(PRIVILEGES, True)
+        if not path:  # what was no path at all: there nobody has anything
+            return {}
         if user not in self.estate.users and user != ROOT:
             return {}
         if token is not None:

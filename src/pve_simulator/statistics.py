@@ -4,18 +4,57 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pve_simulator import metrics
+
 if TYPE_CHECKING:
     from pve_simulator.server import Server
+
+FORGOTTEN = 300.0  # seconds after which pmxcfs forgets what a node told that is silent since
 
 
 def take(server: Server) -> None:
     """Takes a round: `server.statistics` has rows by `qemu/101`, `node/pve1`, `storage/pve1/local`.
 
-    Rows of guests that did not exist then are missing: lists show such a guest as `unknown`.
+    Rows of guests that did not exist then are missing: lists show such a guest as `unknown`. What a silent node
+    told stays for five minutes.
     """
-    rows: dict[str, dict[str, Any]] = {}
-    for guest in server.estate.guests.values():
-        if not server.node_down(guest.node):
-            rows[f"{guest.type}/{guest.vmid}"] = {"status": guest.status, "name": guest.name}
+    now, estate = server.clock.time(), server.estate
+    silent = {node.name for node in estate.nodes.values() if server.node_down(node.name)}
+    rows = kept(server, now, silent)
+    busy: dict[str, list[dict[str, Any]]] = {name: [] for name in estate.nodes}
+    for guest in estate.guests.values():
+        if guest.node in silent:
+            continue
+        figures = metrics.guest_figures(server, guest, now)
+        if guest.process:
+            busy.setdefault(guest.node, []).append(figures)
+        told = {"name": guest.name, "status": guest.status, "template": int(guest.template), "at": now}
+        rows[f"{guest.type}/{guest.vmid}"] = told | figures
+    for node in estate.nodes.values():
+        if node.name in silent:
+            continue
+        rows[f"node/{node.name}"] = metrics.node_sums(server, node, now, busy[node.name]) | {"at": now}
+        for storage in estate.storages.values():
+            if storage.on(node.name) and not storage.disable:
+                total, used = metrics.storage_figures(server, storage, node.name)
+                rows[f"storage/{node.name}/{storage.id}"] = {"disk": used, "maxdisk": total, "at": now}
     server.statistics = rows
+    server.written.clear()
     server.round += 1
+
+
+def kept(server: Server, now: float, silent: set[str]) -> dict[str, dict[str, Any]]:
+    """The rows of silent nodes' guests and storages that are not yet forgotten."""
+    if not silent:
+        return {}
+    oldest = now - server.clock.scaled(FORGOTTEN)
+    guests = server.estate.guests
+
+    def of_silent(name: str) -> bool:
+        kind, _, rest = name.partition("/")
+        if kind in ("qemu", "lxc"):
+            guest = guests.get(int(rest))
+            return guest is not None and guest.node in silent
+        return rest.partition("/")[0] in silent
+
+    return {name: row for name, row in server.statistics.items() if row["at"] > oldest and of_silent(name)}

@@ -16,6 +16,31 @@ class Interface:
     options: dict[str, str | int | list[str]] = field(default_factory=dict)
 
 
+def bridge(name: str, ports: str, priority: int, cidr: str = "", gateway: str = "") -> Interface:
+    """A Linux bridge as the installer writes it; `cidr` is `10.0.0.2/24` or empty."""
+    options: dict[str, str | int | list[str]] = {
+        "autostart": 1,
+        "bridge_fd": "0",
+        "bridge_ports": ports,
+        "bridge_stp": "off",
+        "families": ["inet"],
+        "method": "static" if cidr else "manual",
+        "method6": "manual",
+        "priority": priority,
+    }
+    if cidr:
+        address, _, netmask = cidr.partition("/")
+        options |= {"address": address, "netmask": netmask, "cidr": cidr}
+    if gateway:
+        options["gateway"] = gateway
+    return Interface(name, "bridge", options)
+
+
+def network_card(name: str, priority: int) -> Interface:
+    """A network card that is only a bridge's port."""
+    return Interface(name, "eth", {"families": ["inet"], "method": "manual", "method6": "manual", "priority": priority})
+
+
 @dataclass
 class Node:
     """A node. `started` in seconds since the epoch; `memory`, `disk` in bytes; `online` false: nobody is there."""

@@ -8,7 +8,7 @@ import uuid
 
 from pve_simulator.world.access import AclEntry, Group, Pool, Realm, Token, User
 from pve_simulator.world.estate import Estate
-from pve_simulator.world.node import Interface, Node
+from pve_simulator.world.node import Node, bridge, network_card
 from pve_simulator.world.storage import Storage, Volume
 
 MIB = 1024**2
@@ -62,11 +62,11 @@ def make() -> Estate:
             "store2",
             "dir",
             ["images", "iso", "backup"],
-            {"path": "/var/lib/store2"},
+            {"path": "/var/lib/vz2", "disable": "0"},
             total=270553174016,
             base_used=30914707456,
         ),
-        Storage("offstore", "dir", ["images"], {"path": "/var/lib/offstore"}, disable=True),
+        Storage("offstore", "dir", ["images"], {"path": "/var/lib/off"}, disable=True),
     ):
         estate.storages[storage.id] = storage
     now = int(time.time())
@@ -91,13 +91,13 @@ def node() -> Node:
         started=time.time() - 4400,
         pid=216,
     )
-    made.interfaces = {
-        "vmbr0": Interface(
-            "vmbr0", "bridge", {"address": "10.99.0.2", "netmask": "24", "cidr": "10.99.0.2/24", "bridge_ports": "eth0"}
-        ),
-        "vmbr1": Interface("vmbr1", "bridge", {"bridge_ports": ""}),
-        "eth0": Interface("eth0", "eth", {}),
-    }
+    made.dns = {"dns1": "127.0.0.1"}
+    interfaces = (
+        network_card("eth0", 3),
+        bridge("vmbr0", "eth0", 4, "10.99.0.2/24", "10.99.0.1"),
+        bridge("vmbr1", "", 5),
+    )
+    made.interfaces = {interface.iface: interface for interface in interfaces}
     return made
 
 
@@ -105,14 +105,14 @@ def people(estate: Estate) -> None:
     """Users, their tokens, group, role and access control list."""
     for user in (
         User("root@pam", "pveroot123", tokens=tokens(full=False, sep=True)),
-        User("admin@pve", "adminpass1", tokens=tokens(full=False, sep=True)),
+        User("admin@pve", "adminpass1", comment="admin user", tokens=tokens(full=False, sep=True)),
         User("low@pve", "lowpass123", tokens=tokens(none=False)),
         User("vmuser@pve", "vmuserpass1", groups=["ops"], tokens=tokens(vm=False, sep=True)),
         User("off@pve", "offpass123", enable=False),
         User("expired@pve", "exppass123", expire=EXPIRED),
     ):
         estate.users[user.id] = user
-    estate.groups["ops"] = Group("ops")
+    estate.groups["ops"] = Group("ops", "ops group")
     estate.roles["VMOps"] = VM_OPS
     estate.acl = [
         AclEntry("/", "user", "admin@pve", "Administrator"),

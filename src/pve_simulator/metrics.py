@@ -1,0 +1,248 @@
+"""Figures that live: load, memory and traffic of guests and nodes, and how full storages are.
+
+All are functions of the world and a time, so that the past (RRD) needs no memory.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pve_simulator.server import Server
+    from pve_simulator.world.guest import Guest
+    from pve_simulator.world.node import Node
+    from pve_simulator.world.storage import Storage
+
+MIB, GIB = 1024**2, 1024**3
+HYPERVISOR_MEMORY = 1536 * MIB  # what a node needs for itself
+ROOT_SYSTEM = 5 * GIB  # bytes of a node's root file system that are no storage's
+WAVES = ((0.5, 97.0), (0.3, 613.0), (0.2, 3571.0))  # height, seconds from crest to crest
+UNITS = {"": 1, "K": 1024, "M": MIB, "G": GIB, "T": 1024 * GIB}
+
+# seconds between two rows and how many rows, per timeframe; semantics of PVE::RRD in 9.x
+TIMEFRAMES = {
+    "hour": (60, 60),
+    "day": (60, 1440),
+    "week": (1800, 336),
+    "month": (1800, 1440),
+    "year": (21600, 1460),
+    "decade": (604800, 570),
+}
+
+
+def wobble(key: str, at: float) -> float:
+    """A slow restless wave between -1 and 1, another one for every key."""
+    seed = zlib.crc32(key.encode())
+    return sum(
+        height * math.sin(2 * math.pi * (at / length + (seed >> shift & 255) / 256))
+        for shift, (height, length) in zip((0, 8, 16), WAVES, strict=True)
+    )
+
+
+def size(text: str) -> int:
+    """Bytes of a size as configurations hold it, e.g. `32G`."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", text)
+    return int(float(found[1]) * UNITS[found[2]]) if found else 0
+
+
+def member(value: str, name: str) -> str | None:
+    """A member of a property string by its name."""
+    return next((part[len(name) + 1 :] for part in value.split(",") if part.startswith(f"{name}=")), None)
+
+
+def leading_number(text: str | None, default: int) -> int:
+    """The first number in a value, e.g. of `memory`, that may be `current=512`."""
+    found = re.search(r"\d+", text or "")
+    return int(found[0]) if found else default
+
+
+def cpus(server: Server, guest: Guest) -> int:
+    """Virtual processors; a container without a limit sees all of its node."""
+    config = guest.config
+    if guest.type == "lxc":
+        node = server.estate.nodes.get(guest.node)
+        return int(config["cores"]) if "cores" in config else (node.cores if node else 1)
+    if "vcpus" in config:
+        return int(config["vcpus"])
+    return int(config.get("sockets", 1)) * int(config.get("cores", 1))
+
+
+def memory(guest: Guest) -> int:
+    """Bytes of memory given."""
+    return leading_number(guest.config.get("memory"), 512) * MIB
+
+
+def disk(guest: Guest) -> int:
+    """Bytes of a VM's first bootable disk or a container's root; 0 without one."""
+    config = guest.config
+    if guest.type == "lxc":
+        return size(member(config.get("rootfs", ""), "size") or "")
+    order = config.get("boot", "").removeprefix("order=").split(";")
+    for name in order:
+        value = config.get(name, "")
+        if value and re.fullmatch(r"(?:ide|sata|scsi|virtio)\d+", name) and "media=cdrom" not in value:
+            return size(member(value, "size") or "")
+    return 0
+
+
+def guest_figures(server: Server, guest: Guest, at: float) -> dict[str, Any]:
+    """A guest's figures: sizes in bytes, `cpu` as a share of `maxcpu`, traffic in bytes since its start.
+
+    Keys are those of `/cluster/resources`; all use is 0 while it is stopped.
+    """
+    told = {"maxcpu": cpus(server, guest), "maxmem": memory(guest), "maxdisk": disk(guest)}
+    process = guest.process
+    if process is None or at < process.started:
+        used = disk_used(server, guest) if guest.type == "lxc" else 0
+        return (
+            told
+            | dict.fromkeys(("cpu", "mem", "memhost", "netin", "netout", "diskread", "diskwrite", "uptime"), 0)
+            | {"disk": used}
+        )
+    uptime, key = at - process.started, f"{guest.vmid}"
+    if process.qmpstatus == "paused":
+        cpu = 0.0
+    else:
+        booting = 0.6 * math.exp(-uptime / 8)
+        cpu = min(1.0, max(0.0005, process.cpu * (1 + 0.6 * wobble(f"{key}cpu", at)) + booting))
+    warm = 1 - 0.75 * math.exp(-uptime / 60)
+    share = (0.35 + 0.3 * (zlib.crc32(key.encode()) % 100) / 100 + 0.04 * wobble(f"{key}mem", at)) * warm
+    mem = int(told["maxmem"] * min(0.97, share))
+    rate = 400 + 200_000 * process.cpu
+    return told | {
+        "cpu": cpu,
+        "mem": mem,
+        "memhost": mem + 48 * MIB if guest.type == "qemu" else mem,
+        "disk": disk_used(server, guest) if guest.type == "lxc" else 0,
+        "netin": int(rate * uptime * 1.3),
+        "netout": int(rate * uptime * 0.8),
+        "diskread": int(rate * uptime * 0.4 + 90 * MIB * warm),
+        "diskwrite": int(rate * uptime * 0.7 + 6 * MIB * warm),
+        "uptime": int(uptime),
+    }
+
+
+def disk_used(server: Server, guest: Guest) -> int:
+    """Bytes in use on a container's root."""
+    volid = guest.config.get("rootfs", "").split(",")[0]
+    volume = server.estate.volume(volid, guest.node)
+    return volume.used if volume else 0
+
+
+def node_figures(server: Server, node: Node, at: float) -> dict[str, Any]:
+    """A node's figures from those of the guests that run there; keys are those of `/cluster/resources`."""
+    return node_sums(server, node, at, [figures for _, figures in running_on(server, node.name, at)])
+
+
+def running_on(server: Server, node: str, at: float) -> list[tuple[Guest, dict[str, Any]]]:
+    """The guests that run on a node, with their figures."""
+    return [
+        (guest, guest_figures(server, guest, at))
+        for guest in server.estate.guests.values()
+        if guest.node == node and guest.process
+    ]
+
+
+def node_sums(server: Server, node: Node, at: float, guests: list[dict[str, Any]]) -> dict[str, Any]:
+    """A node's figures, those of its running guests being known already."""
+    busy = sum(figures["cpu"] * figures["maxcpu"] for figures in guests)
+    own = 0.02 + 0.01 * wobble(f"{node.name}cpu", at)
+    needed = HYPERVISOR_MEMORY + sum(figures["memhost"] for figures in guests)
+    return {
+        "cpu": min(1.0, own + busy / node.cores),
+        "maxcpu": node.cores,
+        "mem": int(min(0.98 * node.memory, needed * (1 + 0.01 * wobble(f"{node.name}mem", at)))),
+        "maxmem": node.memory,
+        "disk": root_used(server, node),
+        "maxdisk": node.disk,
+        "uptime": int(at - node.started),
+    }
+
+
+def root_used(server: Server, node: Node) -> int:
+    """Bytes in use on a node's root file system, where `local` lies."""
+    local = server.estate.storages.get("local")
+    return min(node.disk, ROOT_SYSTEM + (server.estate.used("local", node.name) if local else 0))
+
+
+def load(server: Server, node: Node, at: float) -> tuple[float, float, float]:
+    """The load averages over 1, 5 and 15 minutes."""
+    now = node_figures(server, node, at)["cpu"] * node.cores
+    return tuple(max(0.0, now * (1 + 0.2 * wobble(f"{node.name}{span}", at))) for span in (1, 5, 15))  # type: ignore[return-value]
+
+
+def storage_figures(server: Server, storage: Storage, node: str) -> tuple[int, int]:
+    """Bytes in all and bytes in use of a storage as a node sees it; a fault rule can make it full."""
+    used = storage.total if server.faults.full(storage.id, node) else server.estate.used(storage.id, node)
+    return storage.total, min(used, storage.total)
+
+
+def history(
+    timeframe: str, now: float, since: float, sample: Callable[[float], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """RRD rows up to now, oldest first: `time`, and what `sample` gives for times after `since`."""
+    step, count = TIMEFRAMES[timeframe]
+    last = int(now) // step * step
+    times = range(last - (count - 1) * step, last + 1, step)
+    return [{"time": time, **(sample(time) if time >= since else {})} for time in times]
+
+
+def guest_history(server: Server, guest: Guest, timeframe: str) -> list[dict[str, Any]]:
+    """A guest's RRD rows; while it did not run, they tell its sizes and no use."""
+    now = server.clock.time()
+    since = min(guest.created or now, guest.process.started if guest.process else now)
+
+    def sample(at: float) -> dict[str, Any]:
+        figures = guest_figures(server, guest, at)
+        uptime = figures.pop("uptime") or 1
+        for name in ("netin", "netout", "diskread", "diskwrite"):  # counters become bytes per second
+            figures[name] = figures[name] / uptime
+        pressures = ("pressurecpusome", "pressurecpufull", "pressureiosome", "pressureiofull")
+        return figures | dict.fromkeys((*pressures, "pressurememorysome", "pressurememoryfull"), 0.0)
+
+    return history(timeframe, now, min(since, now - 60), sample)
+
+
+def node_history(server: Server, node: Node, timeframe: str) -> list[dict[str, Any]]:
+    """A node's RRD rows since its start."""
+    now = server.clock.time()
+    running = [guest for guest in server.estate.guests.values() if guest.node == node.name and guest.process]
+    coarse = len(running) > 40  # a node full of guests is told from its present load, not guest by guest
+    present = node_figures(server, node, now)
+
+    def sample(at: float) -> dict[str, Any]:
+        figures = dict(present) if coarse else node_figures(server, node, at)
+        cpu = max(0.0, min(1.0, figures["cpu"] * (1 + 0.2 * wobble(node.name, at))))
+        return {
+            "cpu": cpu,
+            "maxcpu": node.cores,
+            "loadavg": round(cpu * node.cores, 2),
+            "iowait": 0.0005,
+            "memused": figures["mem"],
+            "memtotal": node.memory,
+            "memavailable": node.memory - figures["mem"],
+            "swapused": 0,
+            "swaptotal": 0,
+            "roottotal": node.disk,
+            "rootused": figures["disk"],
+            "arcsize": 0,
+            "netin": 40_000 * (1.2 + wobble(f"{node.name}in", at)),
+            "netout": 40_000 * (1.2 + wobble(f"{node.name}out", at)),
+            "pressurecpusome": 0.1,
+            "pressureiosome": 0,
+            "pressureiofull": 0,
+            "pressurememorysome": 0,
+            "pressurememoryfull": 0,
+        }
+
+    return history(timeframe, now, node.started, sample)
+
+
+def storage_history(server: Server, storage: Storage, node: Node, timeframe: str) -> list[dict[str, Any]]:
+    """A storage's RRD rows since the start of its node."""
+    total, used = storage_figures(server, storage, node.name)
+    return history(timeframe, server.clock.time(), node.started, lambda at: {"total": total, "used": used})
