@@ -1,7 +1,9 @@
 """A certificate is always verified, in one of three ways, before a byte is sent; and addresses stand in for each other."""
 
 import asyncio
+import socket
 import ssl
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -208,3 +210,45 @@ async def test_a_server_without_addresses_reaches_nobody(server_at: Callable[...
     async with Client(replace(server_at(), addresses=()), SECRET) as client:
         with pytest.raises(ServerUnreachable, match="no address is known"):
             await client.version()
+
+
+async def test_a_name_is_looked_up(scripted: MakeServer, client_at: MakeClient, authority: Authority) -> None:
+    async with scripted(VERSION) as server:
+        named = server.address.replace("127.0.0.1", "localhost")
+        async with client_at(named, tls=Tls(TlsMode.CA, authority.pem)) as client:
+            assert (await client.version()).text == "9.1.6"
+
+
+async def test_names_that_hang_keep_no_other_server_waiting(
+    scripted: MakeServer, client_at: MakeClient, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as there are threads for everybody, and more."""
+    let_go, real = threading.Event(), socket.getaddrinfo
+
+    def hangs_for_some(host: str, *rest: Any) -> Any:
+        return let_go.wait(10) and [] if host.endswith(".invalid") else real(host, *rest)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hangs_for_some)
+    hanging = [client_at(f"https://pve{n}.invalid:8006") for n in range(40)]
+    waiting = [asyncio.create_task(client.version()) for client in hanging]
+    try:
+        async with scripted(VERSION) as server:
+            named = server.address.replace("127.0.0.1", "localhost")
+            async with client_at(named, tls=Tls(TlsMode.CA, authority.pem)) as client:
+                await asyncio.sleep(0.1)
+                await asyncio.wait_for(client.version(), 0.5)
+        ended = await asyncio.gather(*waiting, return_exceptions=True)
+        assert {type(error) for error in ended} == {ServerUnreachable}
+    finally:
+        let_go.set()
+        for client in hanging:
+            await client.close()
+
+
+async def test_a_proxy_of_the_environment_is_not_used(
+    scripted: MakeServer, client_at: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    async with scripted(VERSION) as server, client_at(server.address) as client:
+        await client.version()

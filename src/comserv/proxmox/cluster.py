@@ -13,6 +13,8 @@ from comserv.proxmox.exchange import Exchange
 from comserv.proxmox.guests import guest_status, split_tags
 from comserv.proxmox.tasks import TaskRecord, task_row
 
+KINDS = {str(kind): kind for kind in GuestType}
+
 
 class Resource(msgspec.Struct):
     """A row of /cluster/resources, of any type (recordings 04 cluster.resources, 08 qemu lists, semantics section 15)."""
@@ -142,7 +144,7 @@ def storage_of(row: Resource) -> Storage:
 
 def guest_of(server: str, row: Resource) -> Guest:
     """A VM's fill of its disks is not known to Proxmox, which says 0: that is None here."""
-    kind = GuestType(row.type)
+    kind = KINDS[row.type]
     status = guest_status(row.status, row.lock)
     return Guest(
         key=GuestKey(server, row.vmid),

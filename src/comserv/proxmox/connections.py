@@ -5,12 +5,17 @@ after 3; a reused connection may be closing as we write, so a change always open
 before its first byte was surely not carried out; any error reply closes the connection, which is none of our business.
 """
 
+import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from ssl import SSLContext
 from time import monotonic
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 from multidict import CIMultiDictProxy
 from yarl import URL
 
@@ -34,6 +39,28 @@ class Timeouts:
     connect: float = 5.0
     read: float = 40.0
     whole: float = 60.0
+
+
+class Resolver(AbstractResolver):
+    """Names are looked up in threads of the server's own: one whose DNS hangs keeps nobody else waiting."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="dns")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        ask = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        return [
+            ResolveResult(
+                hostname=host, host=str(at[0]), port=port, family=kind, proto=proto, flags=socket.AI_NUMERICHOST
+            )
+            for kind, _, proto, _, at in found
+        ]
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class Lost(Exception):
@@ -80,11 +107,13 @@ class Connections:
         self._verifications: dict[str, tls.Pin | SSLContext] = {}
         self._failures: dict[str, tuple[float, ProxmoxError]] = {}
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._resolver = Resolver()
 
     async def close(self) -> None:
         sessions, self._sessions = list(self._sessions.values()), {}
         for session in sessions:
             await session.close()
+        await self._resolver.close()
 
     @property
     def failures(self) -> Mapping[str, ProxmoxError]:
@@ -184,9 +213,9 @@ class Connections:
         """One for reads, whose connections are kept a while, and one for changes, each on a connection of its own."""
         if changes not in self._sessions:
             connector = (
-                aiohttp.TCPConnector(force_close=True, limit=0)
+                aiohttp.TCPConnector(force_close=True, limit=0, resolver=self._resolver)
                 if changes
-                else aiohttp.TCPConnector(keepalive_timeout=KEEP_ALIVE, limit=0)
+                else aiohttp.TCPConnector(keepalive_timeout=KEEP_ALIVE, limit=0, resolver=self._resolver)
             )
             trace = aiohttp.TraceConfig()
             trace.on_request_headers_sent.append(_about_to_send)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -208,6 +209,7 @@ def guest_status(status: str, lock: str = "", qmpstatus: str = "") -> GuestStatu
     return STATUSES.get(status, GuestStatus.UNKNOWN)
 
 
+@lru_cache(maxsize=4096)  # the same few texts come with every sweep
 def split_tags(text: str) -> tuple[str, ...]:
     return tuple(tag for tag in re.split(r"[;,\s]+", text) if tag)
 
