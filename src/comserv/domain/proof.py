@@ -67,7 +67,7 @@ def prove(
     if not asked.agent:
         return CannotProve("The guest agent is not enabled, so nothing inside the VM can report its address.")
     if said:
-        return CannotProve(f"The agent cannot be asked: {said.rstrip('. ')}.")
+        return CannotProve(f"The agent cannot be asked: {said.strip().rstrip('.')}.")
     if running is False:
         return CannotProve("The VM does not run any more, so no agent can report its address.")
     late = elapsed >= limit
