@@ -64,12 +64,12 @@ class Guest:
 
     def text(self) -> str:
         """The configuration file."""
-        parts = [_section(self.config)]
+        parts = [section(self.config)]
         if self.pending or self.pending_delete:
             deleted = ",".join(("!" if forced else "") + key for key, forced in self.pending_delete.items())
             marks = {"delete": deleted} if deleted else {}
-            parts.append("[PENDING]\n" + _section({**marks, **self.pending}))
-        parts += [f"[{name}]\n" + _section(values) for name, values in self.snapshots.items()]
+            parts.append("[PENDING]\n" + section({**marks, **self.pending}))
+        parts += [f"[{name}]\n" + section(values) for name, values in self.snapshots.items()]
         return "\n".join(parts)
 
     def digest(self) -> str:
@@ -82,7 +82,8 @@ def digest(text: str) -> str:
     return hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 - Proxmox VE's own choice
 
 
-def _section(values: dict[str, str]) -> str:
+def section(values: dict[str, str]) -> str:
+    """A section of a configuration file."""
     lines = [f"#{quote(line, safe=' /:')}" for line in values.get("description", "").splitlines()]
     lines += [f"{key}: {value}" for key, value in sorted(values.items()) if key != "description"]
     return "".join(line + "\n" for line in lines)
