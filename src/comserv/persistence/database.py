@@ -65,6 +65,11 @@ class Transaction:
         """An INSERT of the database's own dialect, for `on_conflict_do_nothing` and `on_conflict_do_update`."""
         return postgresql.insert(table) if self.postgresql else sqlite.insert(table)
 
+    async def add(self, table: Table, **values: Any) -> bool:
+        """Insert the row unless one with the same unique values is there (or is about to be: then waits); whether it was."""
+        statement = self.insert(table).values(values).on_conflict_do_nothing().returning(*table.primary_key.columns)
+        return (await self.execute(statement)).first() is not None
+
     def changed(self, topic: Topic, key: str | int = "", revision: int = 0) -> None:
         self.changes[topic, str(key)] = Change(topic, str(key), revision)
 
@@ -135,7 +140,14 @@ class Database:
         async with self.write() as tx:
             await meta.check_key(tx)
         if self.postgresql:
-            self._listening = asyncio.create_task(listen.follow(self.dsn, self.process, self.changes))
+            await self._follow_others()
+
+    async def _follow_others(self) -> None:
+        """From here on nothing is missed; should listening not work yet, followers are told to look from time to time."""
+        listening = asyncio.Event()
+        self._listening = asyncio.create_task(listen.follow(self.dsn, self.process, self.changes, listening))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(listening.wait(), CONNECT_SECONDS)
 
     @property
     def dsn(self) -> str:

@@ -17,13 +17,22 @@ async def claim(tx: Transaction, person: str, key: str, request: Mapping[str, An
     Two at once: the second waits for the first transaction's end. Raises IdempotencyMismatch where the body is another.
     """
     body = encode_json(sorted_deep(request)).encode()
-    fingerprint = tx.vault.keyed_hash(body)
-    row = tx.insert(idempotency).values(person=person, key=key, fingerprint=fingerprint, job=job_id)
-    if (await tx.execute(row.on_conflict_do_nothing())).rowcount:
+    if await tx.add(idempotency, person=person, key=key, fingerprint=tx.vault.keyed_hash(body), job=job_id):
         return job_id
     here = (idempotency.c.person == person) & (idempotency.c.key == key)
     kept = (await tx.execute(select(idempotency).where(here))).one()
     if not tx.vault.verify(body, kept.fingerprint):
+        raise IdempotencyMismatch()
+    return kept.job
+
+
+async def find(tx: Transaction, person: str, key: str, request: Mapping[str, Any]) -> str | None:
+    """The job that an earlier request with this key made. Raises IdempotencyMismatch where its body was another."""
+    here = (idempotency.c.person == person) & (idempotency.c.key == key)
+    kept = (await tx.execute(select(idempotency).where(here))).first()
+    if kept is None:
+        return None
+    if not tx.vault.verify(encode_json(sorted_deep(request)).encode(), kept.fingerprint):
         raise IdempotencyMismatch()
     return kept.job
 

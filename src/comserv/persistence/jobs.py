@@ -40,7 +40,7 @@ class JobFilter:
     server: str = ""
     vmid: int | None = None
     person: str = ""
-    kind: JobKind | None = None
+    kinds: tuple[JobKind, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -198,8 +198,8 @@ def _conditions(wanted: JobFilter) -> list[Any]:
         conditions.append(jobs.c.vmid == wanted.vmid)
     if wanted.person:
         conditions.append(jobs.c.requested_by == wanted.person)
-    if wanted.kind:
-        conditions.append(jobs.c.kind == str(wanted.kind))
+    if wanted.kinds:
+        conditions.append(jobs.c.kind.in_([str(kind) for kind in wanted.kinds]))
     return conditions
 
 

@@ -48,23 +48,25 @@ def decode(process: str, payload: str) -> list[Change]:
         return [EVERYTHING]
 
 
-async def follow(dsn: str, process: str, changes: Changes) -> None:
-    """Publish other processes' changes in `changes`, until cancelled."""
+async def follow(dsn: str, process: str, changes: Changes, listening: asyncio.Event) -> None:
+    """Publish other processes' changes in `changes`, until cancelled. listening: set from the first connection on."""
     while True:
         try:
-            await _listen(dsn, process, changes)
+            await _listen(dsn, process, changes, listening)
         except (psycopg.Error, OSError, TimeoutError):
             await asyncio.sleep(RETRY_SECONDS)
             changes.publish([EVERYTHING])
 
 
-async def _listen(dsn: str, process: str, changes: Changes) -> None:
+async def _listen(dsn: str, process: str, changes: Changes, listening: asyncio.Event) -> None:
     connection = await psycopg.AsyncConnection.connect(
         dsn, autocommit=True, connect_timeout=5, application_name=f"comserv {process}", keepalives_idle=5
     )
     async with connection:
         await connection.execute(f"LISTEN {CHANNEL}")
-        changes.publish([EVERYTHING])
+        if listening.is_set():
+            changes.publish([EVERYTHING])
+        listening.set()
         while True:
             async for notice in connection.notifies(timeout=QUIET_SECONDS):
                 changes.publish(decode(process, notice.payload))

@@ -27,7 +27,7 @@ async def put(tx: Transaction, name: str, value: str) -> None:
 async def check_key(tx: Transaction) -> None:
     """Remember this key in an empty database; raises ConfigurationError where the database belongs to another key."""
     current = tx.vault.keyed_hash(b"", KEY_CHECK).hex()
-    await tx.execute(tx.insert(tables.meta).values(name=KEY_CHECK, value=current).on_conflict_do_nothing())
+    await tx.add(tables.meta, name=KEY_CHECK, value=current)
     kept = await get(tx, KEY_CHECK) or ""
     if not tx.vault.verify(b"", bytes.fromhex(kept), KEY_CHECK):
         raise ConfigurationError(

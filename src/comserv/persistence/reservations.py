@@ -25,11 +25,10 @@ async def take(tx: Transaction, reservation: Reservation) -> Taken | None:
         "created": tx.now,
     }
     await free(tx, reservation.job)
-    if not (await tx.execute(tx.insert(reservations).values(**mine, **values).on_conflict_do_nothing())).rowcount:
+    if not await tx.add(reservations, **mine, **values):
         return "vmid" if await get(tx, reservation.guest) else "hostname"
     for address in sorted(set(reservation.addresses)):
-        row = tx.insert(reserved_addresses).values(address=address, job=reservation.job)
-        if not (await tx.execute(row.on_conflict_do_nothing())).rowcount:
+        if not await tx.add(reserved_addresses, address=address, job=reservation.job):
             await free(tx, reservation.job)
             return "address"
     return None

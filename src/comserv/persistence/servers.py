@@ -25,10 +25,8 @@ class LastTest:
 
 async def add(tx: Transaction, server: Server, token_secret: str) -> Server:
     """Raises Conflict where the id is taken."""
-    statement = tx.insert(servers).values(id=server.id, created=tx.now, revision=1, **_columns(server))
     sealed = _seal(tx, server.id, token_secret)
-    added = await tx.execute(statement.values(token_secret=sealed).on_conflict_do_nothing())
-    if not added.rowcount:
+    if not await tx.add(servers, id=server.id, created=tx.now, revision=1, token_secret=sealed, **_columns(server)):
         raise Conflict(f"There is a server {server.id} already.", cure="Choose another id.")
     tx.changed(Topic.SERVER, server.id, 1)
     return await get(tx, server.id)
