@@ -10,7 +10,8 @@ from functools import lru_cache
 from typing import Any
 
 from pve_simulator.errors import ParameterError
-from pve_simulator.parameters.formats import FORMATS, WHOLE, FormatError
+from pve_simulator.parameters.formats import FORMATS, FormatError
+from pve_simulator.parameters.propertyformats import WHOLE
 from pve_simulator.schema import Method, Property
 
 Errors = dict[str, str]
