@@ -9,13 +9,16 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import partial
 from ssl import SSLContext
 from time import monotonic
+from typing import Self
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import Connection
 from multidict import CIMultiDictProxy
 from yarl import URL
 
@@ -73,11 +76,15 @@ class _Stopped(Exception):
 
 @dataclass
 class Sending:
-    """One request on its way. guard: awaited right before its first byte, may raise. sent: whether that byte left."""
+    """One request on its way. guard: awaited right before its first byte, may raise. sent: whether that byte left.
+
+    transport: what its answer comes on.
+    """
 
     guard: Callable[[], Awaitable[None]] | None = None
     sent: bool = False
-    refusal: BaseException | None = field(default=None)
+    refusal: BaseException | None = None
+    transport: asyncio.Transport | None = None
 
     async def about_to_send(self) -> None:
         if self.sent:
@@ -89,6 +96,21 @@ class Sending:
                 self.refusal = error
                 raise _Stopped from error
         self.sent = True
+
+    def hang_up(self) -> None:
+        """Ends a connection that is closing: a goodbye of TLS would wait for the other side, half a minute if it hangs."""
+        if self.transport and self.transport.is_closing():
+            self.transport.abort()
+
+
+_on_its_way: ContextVar[Sending] = ContextVar("_on_its_way")
+
+
+class _Response(aiohttp.ClientResponse):
+    async def start(self, connection: Connection) -> Self:
+        _on_its_way.get().transport = connection.transport
+        await super().start(connection)
+        return self
 
 
 class Connections:
@@ -169,6 +191,7 @@ class Connections:
         url, body, headers = self._written(address, call)
         session = self._session(call.changes)
         self.rate.count()
+        on_its_way = _on_its_way.set(sending)
         try:
             async with session.request(
                 call.method,
@@ -195,6 +218,9 @@ class Connections:
             raise sending.refusal from None
         except (aiohttp.ClientError, OSError, TimeoutError, Lost, _TooLarge) as error:
             raise self._error(address, call, sending, error) from error
+        finally:
+            _on_its_way.reset(on_its_way)
+            sending.hang_up()
 
     def _verification(self, address: str) -> tls.Pin | SSLContext:
         if address not in self._verifications:
@@ -226,6 +252,7 @@ class Connections:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trace_configs=[trace],
                 trust_env=False,
+                response_class=_Response,
             )
         return self._sessions[changes]
 
