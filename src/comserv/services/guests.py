@@ -1,39 +1,53 @@
 """Guests: the list over all servers, one guest live, power, a change, and the end."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
 
-from comserv.domain.change import ChangeRequest
-from comserv.domain.errors import Problem
-from comserv.domain.guest import AgentReport, Guest, GuestConfig, GuestKey, GuestState, KnownAddress, PendingChange
-from comserv.domain.job import Job
-from comserv.domain.person import Actor
+from comserv.domain.change import ChangeRequest, to_mapping
+from comserv.domain.errors import ComservError, Conflict, Invalid, Problem
+from comserv.domain.guest import (
+    AgentReport,
+    GuestConfig,
+    GuestKey,
+    GuestState,
+    GuestStatus,
+    GuestType,
+    PendingChange,
+)
+from comserv.domain.job import Job, JobKind
+from comserv.domain.ownership import strip_marker
+from comserv.domain.person import Action, Actor
 from comserv.domain.plan import Finding
-from comserv.domain.power import PowerAction
-from comserv.domain.task import TaskStatus
+from comserv.domain.power import PowerAction, PowerFacts, possible_actions
+from comserv.domain.removal import RemovalFacts, identity, plan_removal
+from comserv.domain.task import TaskRow
+from comserv.jobs.clients import Clients
+from comserv.persistence.database import Database
+from comserv.persistence.paging import check_limit, decode_cursor, encode_cursor
+from comserv.proxmox.client import Client
+from comserv.proxmox.guests import Lxc, Qemu
+from comserv.services.asking import ask, known_job, new_job
+from comserv.services.estate import Estate, GuestView
+from comserv.services.permission import permit
 
+__all__ = ["Deletion", "GuestLive", "GuestPage", "GuestQuery", "GuestView", "Guests", "Outcome"]
 
-@dataclass(frozen=True)
-class GuestView:
-    """A guest as it is shown. as_of: the age of what is told. stale: its server does not answer or the picture is old.
-
-    ours: what we changed ourselves and the sweep has not confirmed yet, by field name. job: an active job on it.
-    """
-
-    guest: Guest
-    as_of: datetime | None
-    stale: bool
-    addresses: tuple[KnownAddress, ...] = ()
-    ours: Mapping[str, str] = field(default_factory=dict)
-    job: Job | None = None
+TASKS_SHOWN = 20
+TASKS_SINCE = timedelta(days=30)
+SORTS = ("name", "vmid", "server", "node", "status", "cpu", "memory", "disk", "uptime")
 
 
 @dataclass(frozen=True)
 class GuestQuery:
-    """text: part of name, vmid, tag or address. statuses: running, stopped, paused, suspended, unknown, template, locked.
+    """text: words, each a part of name, vmid, tag, node, server or address. statuses: running, stopped, paused, suspended,
+    unknown, locked, stale.
 
     sort: name, vmid, server, node, status, cpu, memory, disk, uptime; a leading - turns it round. limit ≤ 500.
+    templates: False leaves them out, True shows only them, None shows all.
     """
 
     text: str = ""
@@ -65,7 +79,7 @@ class GuestPage:
 class GuestLive:
     """One guest asked for now: `status/current`, configuration with what waits, and what may be done in this state.
 
-    actions: each power verb → "" when it makes sense now, else the reason why not.
+    actions: each power verb → "" when it makes sense now, else the reason why not. notes: without our marker.
     """
 
     view: GuestView
@@ -74,6 +88,7 @@ class GuestLive:
     pending: tuple[PendingChange, ...]
     actions: Mapping[PowerAction, str]
     proxmox_url: str
+    notes: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,42 +111,230 @@ class Outcome:
 
 
 class Guests:
+    def __init__(self, database: Database, estate: Estate, clients: Clients) -> None:
+        self._db, self._estate, self._clients = database, estate, clients
+        self._sorted: dict[str, tuple[int, tuple[GuestView, ...]]] = {}
+
     async def list(self, actor: Actor, query: GuestQuery) -> GuestPage:
-        """From the picture, never from a server: it costs the servers nothing. Needs SEE."""
-        raise NotImplementedError
+        """From the picture, never from a server: it costs the servers nothing. Needs SEE. Raises Invalid."""
+        await permit(self._db, actor, Action.SEE, "guests")
+        limit = check_limit(query.limit)
+        start = int(decode_cursor(query.cursor, int)[0]) if query.cursor else 0
+        ordered = self._in_order(query.sort)
+        matches = _filter(query)
+        found = [view for view in ordered if matches(view)]
+        jobs = self._estate.jobs_by_guest()
+        items = tuple(replace(view, job=jobs.get(view.guest.key)) for view in found[start : start + limit])
+        return GuestPage(
+            items=items,
+            total=len(found),
+            everything=sum(not view.guest.template for view in ordered) if query.templates is False else len(ordered),
+            counts=Counter(str(view.guest.status) for view in found),
+            stale=sum(view.stale for view in found),
+            next_cursor=encode_cursor(start + limit) if start + limit < len(found) else None,
+            revision=str(self._estate.revision),
+        )
+
+    def _in_order(self, sort: str) -> tuple[GuestView, ...]:
+        """All guests in this order; kept until anything changes."""
+        name = sort.removeprefix("-")
+        if name not in SORTS:
+            raise Invalid(fields={"sort": f"one of {', '.join(SORTS)}; a leading - turns it round"})
+        kept = self._sorted.get(sort)
+        if kept is None or kept[0] != self._estate.revision:
+            views = sorted(self._estate.views(self._db.clock()), key=_sort_key(name), reverse=sort.startswith("-"))
+            kept = self._sorted[sort] = (self._estate.revision, tuple(views))
+        return kept[1]
 
     async def get(self, actor: Actor, key: GuestKey) -> GuestView:
         """The row as last seen. Raises NotFound."""
-        raise NotImplementedError
+        await permit(self._db, actor, Action.SEE, f"guest {key}")
+        return self._estate.guest(key, self._db.clock())
 
     async def live(self, actor: Actor, key: GuestKey) -> GuestLive:
         """Asks the server. Raises NotFound, ProxmoxError."""
-        raise NotImplementedError
+        view = await self.get(actor, key)
+        client, handle = await self._handle(view)
+        state, config, pending = await asyncio.gather(handle.current(), handle.config(), handle.pending())
+        guest = replace(view.guest, status=state.status, lock=state.lock, name=state.name or view.guest.name)
+        facts = PowerFacts(guest.type, state.status, state.lock, guest.template, state.ha_managed, state.qmpstatus)
+        address = client.server.addresses[0]
+        return GuestLive(
+            view=replace(view, guest=guest),
+            state=state,
+            config=config,
+            pending=pending,
+            actions=possible_actions(facts),
+            proxmox_url=f"{address}/#v1:0:={guest.type}%2F{key.vmid}",
+            notes=strip_marker(config.get("description")),
+        )
 
     async def agent(self, actor: Actor, key: GuestKey) -> AgentReport:
         """Asks the guest's agent (for containers: the host). Raises RequestRefused when it is not configured or silent."""
-        raise NotImplementedError
+        view = await self.get(actor, key)
+        _, handle = await self._handle(view)
+        if isinstance(handle, Lxc):
+            return AgentReport(self._db.clock(), await handle.addresses())
+        return await handle.agent.report(self._db.clock())
 
-    async def tasks(self, actor: Actor, key: GuestKey) -> tuple[TaskStatus, ...]:
+    async def tasks(self, actor: Actor, key: GuestKey) -> tuple[TaskRow, ...]:
         """Proxmox's tasks of this guest, newest first, running ones first."""
-        raise NotImplementedError
+        view = await self.get(actor, key)
+        client = await self._clients.of(key.server)
+        since = self._db.clock() - TASKS_SINCE
+        rows = await client.node(view.guest.node).tasks.list("all", vmid=key.vmid, since=since, limit=TASKS_SHOWN)
+        return tuple(sorted(rows, key=lambda row: (not row.running, -row.upid.started.timestamp())))
+
+    async def _handle(self, view: GuestView) -> tuple[Client, Qemu | Lxc]:
+        client = await self._clients.of(view.guest.key.server)
+        return client, client.node(view.guest.node).guest(view.guest.type, view.guest.key.vmid)
 
     async def power(self, actor: Actor, key: GuestKey, action: PowerAction, idempotency_key: str = "") -> Job:
         """Raises Conflict where the action makes no sense in the state we know, NotFound."""
-        raise NotImplementedError
+        await permit(self._db, actor, Action.POWER, f"guest {key}")
+        view = self._estate.guest(key, self._db.clock())
+        guest = view.guest
+        request = {"action": str(action), "type": str(guest.type), "name": guest.name}
+        title = f"{_VERBS[action]} {guest.name or key.vmid}"
+        body = _body(key, {"action": str(action)})
+        if known := await known_job(self._db, actor, idempotency_key, body):
+            return known
+        self._makes_sense(view, action)
+        job = new_job(self._db, actor, JobKind.POWER, title, key, guest.node, request, ("power",))
+        return await ask(self._db, actor, job, key=idempotency_key, body=body)
+
+    def _makes_sense(self, view: GuestView, action: PowerAction) -> None:
+        """By what is known: a stale state, or one that a job is about to change, forbids nothing; the job looks for itself."""
+        guest = view.guest
+        facts = PowerFacts(guest.type, guest.status, guest.lock, guest.template, bool(guest.hastate))
+        reason = possible_actions(facts)[action]
+        busy = self._estate.job_on(guest.key) is not None
+        uncertain = (
+            view.stale or busy or guest.status in (GuestStatus.UNKNOWN, GuestStatus.RUNNING, GuestStatus.STOPPED)
+        )
+        never = guest.template or (guest.type is GuestType.LXC and "container cannot" in reason)
+        if reason and (never or not uncertain):
+            raise Conflict(f"{guest.name or guest.key.vmid}: {reason}", cure="Look at its state, and choose what fits.")
 
     async def power_many(self, actor: Actor, keys: Sequence[GuestKey], action: PowerAction) -> tuple[Outcome, ...]:
         """A job each, checked one by one."""
-        raise NotImplementedError
+        await permit(self._db, actor, Action.POWER, f"{len(keys)} guests")
+        if not 1 <= len(keys) <= 500:
+            raise Invalid(fields={"guests": "select 1 to 500 guests"})
+        return tuple([await self._outcome(actor, key, action) for key in dict.fromkeys(keys)])
 
-    async def change(self, actor: Actor, key: GuestKey, change: ChangeRequest, idempotency_key: str = "") -> Job:
-        """Raises Invalid, NotFound."""
-        raise NotImplementedError
+    async def _outcome(self, actor: Actor, key: GuestKey, action: PowerAction) -> Outcome:
+        try:
+            return Outcome(key, job=await self.power(actor, key, action))
+        except ComservError as error:
+            return Outcome(key, problem=error.problem())
+
+    async def change(
+        self, actor: Actor, key: GuestKey, change: ChangeRequest, idempotency_key: str = "", digest: str = ""
+    ) -> Job:
+        """digest: of the configuration that the person saw, or empty; nothing is overwritten that was changed since.
+
+        Raises Invalid, NotFound.
+        """
+        await permit(self._db, actor, Action.CHANGE_GUEST, f"guest {key}")
+        guest = self._estate.guest(key, self._db.clock()).guest
+        wanted = to_mapping(change)
+        request = {"change": wanted, "type": str(guest.type), "name": guest.name, "digest": digest}
+        title = f"Change {guest.name or key.vmid}"
+        job = new_job(self._db, actor, JobKind.CHANGE_GUEST, title, key, guest.node, request, ("configure",))
+        return await ask(self._db, actor, job, key=idempotency_key, body=_body(key, {"change": wanted}))
 
     async def deletion(self, actor: Actor, key: GuestKey) -> Deletion:
         """What would go and what would stay; asks the server."""
-        raise NotImplementedError
+        await permit(self._db, actor, Action.DELETE_GUEST, f"guest {key}")
+        deletion, _ = await self._deletion(key)
+        return deletion
+
+    async def _deletion(self, key: GuestKey) -> tuple[Deletion, GuestConfig]:
+        view = self._estate.guest(key, self._db.clock())
+        _, handle = await self._handle(view)
+        state, config = await asyncio.gather(handle.current(), handle.config())
+        removal = plan_removal(RemovalFacts(guest=view.guest, config=config, state=state, stale=view.stale))
+        return Deletion(view, removal.goes, removal.stays, removal.findings), config
 
     async def delete(self, actor: Actor, key: GuestKey, typed_name: str, idempotency_key: str = "") -> Job:
         """typed_name: the guest's name (or its VM id where it has none), typed by the person. Raises Invalid when it differs."""
-        raise NotImplementedError
+        await permit(self._db, actor, Action.DELETE_GUEST, f"guest {key}")
+        body = _body(key, {"confirm": typed_name})
+        if known := await known_job(self._db, actor, idempotency_key, body):
+            return known
+        deletion, config = await self._deletion(key)
+        guest = deletion.view.guest
+        name = config.get("name") or config.get("hostname") or guest.name or str(key.vmid)
+        if typed_name.strip() != name:
+            raise Invalid(fields={"confirm": f"type the name of the guest to delete it: {name}"})
+        blockers = [finding for finding in deletion.findings if finding.level == "blocker"]
+        if blockers:
+            raise Conflict(" ".join(one.text for one in blockers), cure=" ".join(one.cure for one in blockers))
+        request = {"type": str(guest.type), "name": name, "identity": identity(guest.type, config)}
+        job = new_job(self._db, actor, JobKind.DELETE_GUEST, f"Delete {name}", key, guest.node, request, ("delete",))
+        return await ask(self._db, actor, job, key=idempotency_key, body=body)
+
+
+_VERBS = {
+    PowerAction.START: "Start",
+    PowerAction.SHUTDOWN: "Shut down",
+    PowerAction.STOP: "Stop",
+    PowerAction.REBOOT: "Reboot",
+    PowerAction.RESET: "Reset",
+    PowerAction.SUSPEND: "Pause",
+    PowerAction.HIBERNATE: "Hibernate",
+    PowerAction.RESUME: "Resume",
+}
+
+
+def _body(key: GuestKey, request: Mapping[str, Any]) -> dict[str, Any]:
+    return {"server": key.server, "vmid": key.vmid, **request}
+
+
+def _filter(query: GuestQuery) -> Callable[[GuestView], bool]:
+    """All filters of a query as one test, the cheap ones first."""
+    tests: list[Callable[[GuestView], bool]] = []
+    if query.templates is not None:
+        tests.append(lambda view: view.guest.template is query.templates)
+    for values, of in (
+        (query.servers, lambda view: view.guest.key.server),
+        (query.nodes, lambda view: view.guest.node),
+        (query.types, lambda view: str(view.guest.type)),
+    ):
+        if values:
+            tests.append(lambda view, of=of, values=frozenset(values): of(view) in values)
+    if query.statuses:
+        tests.append(lambda view, wanted=frozenset(query.statuses): not wanted.isdisjoint(_statuses(view)))
+    if query.tags:
+        tests.append(lambda view, wanted=frozenset(query.tags): not wanted.isdisjoint(view.guest.tags))
+    for word in query.text.lower().split():
+        tests.append(lambda view, word=word: word in view.search)
+    return lambda view: all(test(view) for test in tests)
+
+
+def _statuses(view: GuestView) -> Iterable[str]:
+    yield str(view.guest.status)
+    if view.guest.lock:
+        yield "locked"
+    if view.stale:
+        yield "stale"
+
+
+def _sort_key(name: str) -> Callable[[GuestView], Any]:
+    def key(view: GuestView) -> Any:
+        guest = view.guest
+        values: dict[str, Any] = {
+            "name": guest.name.lower(),
+            "vmid": guest.key.vmid,
+            "server": guest.key.server,
+            "node": guest.node,
+            "status": str(guest.status),
+            "cpu": -1.0 if guest.cpu is None else guest.cpu,
+            "memory": guest.memory_used or 0,
+            "disk": guest.disk or 0,
+            "uptime": guest.uptime or 0,
+        }
+        return (values[name], guest.name.lower(), guest.key)
+
+    return key

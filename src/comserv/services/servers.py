@@ -1,13 +1,33 @@
 """Servers: look, add, test, edit, disable, remove; and how they stand."""
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from comserv.domain.connection import CertificateSeen, Stage
-from comserv.domain.person import Actor
-from comserv.domain.picture import Health, Picture
-from comserv.domain.server import Server, Tls, TokenId
+from comserv.domain.cluster import Version
+from comserv.domain.connection import BEFORE_RIGHTS, CertificateSeen, Stage, StageState
+from comserv.domain.errors import Conflict, ConnectionTestFailed, NotFound
+from comserv.domain.guest import GuestStatus
+from comserv.domain.person import Action, Actor
+from comserv.domain.picture import Health, Picture, Storage
+from comserv.domain.pveum import setup_lines
+from comserv.domain.server import Server, ServerState, Tls, TokenId, parse_address
+from comserv.persistence import jobs, servers
+from comserv.persistence.changes import Subscription, Topic
+from comserv.persistence.database import Database
+from comserv.persistence.servers import LastTest
+from comserv.proxmox.probe import probe
+from comserv.proxmox.tls import look
+from comserv.services.estate import Estate, Known
+from comserv.services.permission import permit, write_audit
+
+__all__ = ["LastTest", "NewServer", "ServerEdit", "ServerView", "Servers"]
+
+FIRST_SWEEP_WITHIN = 10.0  # seconds that adding waits for the first picture (the interface's promise)
+TEST_WITHIN = 8.0
+TESTS_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -22,6 +42,9 @@ class NewServer:
     tls: Tls
     default_node: str = ""
 
+    def server(self) -> Server:
+        return Server(self.id, self.name or self.id, self.addresses, self.token_id, self.tls, self.default_node)
+
 
 @dataclass(frozen=True)
 class ServerEdit:
@@ -35,16 +58,30 @@ class ServerEdit:
     default_node: str | None = None
     enabled: bool | None = None
 
+    @property
+    def touches_connection(self) -> bool:
+        return any(value is not None for value in (self.addresses, self.token_id, self.token_secret, self.tls))
 
-@dataclass(frozen=True)
-class LastTest:
-    at: datetime
-    stages: tuple[Stage, ...]
+    def apply(self, server: Server) -> Server:
+        changes = {
+            "name": self.name,
+            "addresses": self.addresses,
+            "token_id": self.token_id,
+            "tls": self.tls,
+            "default_node": self.default_node,
+            "enabled": self.enabled,
+        }
+        return replace(server, **{name: value for name, value in changes.items() if value is not None})
+
+    def words(self) -> str:
+        """For the audit: what is changed, never a secret."""
+        told = [name for name in self.__dataclass_fields__ if getattr(self, name) is not None]
+        return ", ".join(name.replace("_", " ") for name in told)
 
 
 @dataclass(frozen=True)
 class ServerView:
-    """A server as it is shown. stale: its picture is older than 30 s, or it does not answer. Sums over its nodes (bytes, cpu 0 to 1)."""
+    """A server as it is shown. stale: its picture is old, or it does not answer. Sums over its nodes (bytes, cpu 0 to 1)."""
 
     server: Server
     health: Health
@@ -61,38 +98,183 @@ class ServerView:
 
 
 class Servers:
+    def __init__(self, database: Database, estate: Estate) -> None:
+        self._db, self._estate = database, estate
+        self._tests = asyncio.Semaphore(TESTS_AT_ONCE)
+
     async def list(self, actor: Actor) -> tuple[ServerView, ...]:
         """All servers by id. Needs SEE."""
-        raise NotImplementedError
+        await permit(self._db, actor, Action.SEE, "servers")
+        now = self._db.clock()
+        return tuple(view_of(known, now) for known in self._estate.servers())
 
     async def get(self, actor: Actor, server_id: str) -> ServerView:
         """Raises NotFound."""
-        raise NotImplementedError
+        await permit(self._db, actor, Action.SEE, f"server {server_id}")
+        async with self._db.read() as tx:
+            server = await servers.get(tx, server_id)
+            last_test = await servers.last_test(tx, server_id)
+        try:
+            known = replace(self._estate.server(server_id), server=server)
+        except NotFound:  # registered a moment ago, and not heard of here yet
+            known = Known(server, Picture(server_id, None), Health(server_id))
+        return view_of(known, self._db.clock(), last_test)
 
     async def look(self, actor: Actor, address: str) -> CertificateSeen:
         """The certificate that stands at an address, before anything is trusted. Raises Invalid, ServerUnreachable."""
-        raise NotImplementedError
+        await permit(self._db, actor, Action.TEST_SERVER, f"address {address[:200]}")
+        return await look(parse_address(address))
 
-    def test_new(self, actor: Actor, new: NewServer) -> AsyncIterator[Stage]:
+    async def test_new(self, actor: Actor, new: NewServer) -> AsyncIterator[Stage]:
         """The stages of the connection test as they end; nothing is kept."""
-        raise NotImplementedError
+        await permit(self._db, actor, Action.TEST_SERVER, f"server {new.id}")
+        async for stage in self._probe(new.server(), new.token_secret):
+            yield stage
 
     async def add(self, actor: Actor, new: NewServer) -> ServerView:
-        """After the test and the first sweep, at the latest after 10 s. Raises Conflict (id taken), ConnectionTestFailed."""
-        raise NotImplementedError
+        """After the test and the first sweep, at the latest after 10 s. Raises Conflict (id taken), ConnectionTestFailed.
 
-    def test(self, actor: Actor, server_id: str) -> AsyncIterator[Stage]:
+        A server that does not answer at all is kept, as `unreached`: it may be off for the night. One that answers, and is not what
+        it should be, is not.
+        """
+        await permit(self._db, actor, Action.MANAGE_SERVERS, f"server {new.id}")
+        await self._free(new.id)
+        deadline = time.monotonic() + FIRST_SWEEP_WITHIN
+        stages = await self._stages(new.server(), new.token_secret)
+        self._refuse_failed(stages)
+        async with self._db.changes.subscribe(Topic.PICTURE, Topic.HEALTH) as changes:
+            async with self._db.write() as tx:
+                await servers.add(tx, new.server(), new.token_secret)
+                await servers.keep_test(tx, new.id, stages)
+                await write_audit(tx, actor, "add_server", f"server {new.id}", detail=", ".join(new.addresses))
+            await self._first_picture(new.id, changes, max(0.5, deadline - time.monotonic()))
+        return await self.get(actor, new.id)
+
+    async def _free(self, server_id: str) -> None:
+        async with self._db.read() as tx:
+            if any(server.id == server_id for server in await servers.every(tx)):
+                raise Conflict(
+                    f"There is a server {server_id} already.", cure="Choose another id, or edit that server."
+                )
+
+    async def _stages(self, server: Server, secret: str) -> tuple[Stage, ...]:
+        """Those that ended in time: a server that is silent is not waited for much longer than its first picture would be."""
+        stages = []
+
+        async def gather() -> None:
+            async for stage in self._probe(server, secret):
+                stages.append(stage)
+
+        try:
+            await asyncio.wait_for(gather(), TEST_WITHIN)
+        except TimeoutError:
+            return tuple(stages)
+        return tuple(stages)
+
+    async def _first_picture(self, server_id: str, changes: Subscription, seconds: float) -> None:
+        async def wait() -> None:
+            async for _ in changes:
+                known = next((one for one in self._estate.servers() if one.server.id == server_id), None)
+                if known and (known.picture.as_of or known.health.error_title):
+                    return
+
+        try:
+            await asyncio.wait_for(wait(), seconds)
+        except TimeoutError:
+            return
+
+    def _refuse_failed(self, stages: Iterable[Stage]) -> None:
+        """One that answers but fails before the rights are looked at is refused; silence is not an answer."""
+        failed = next((stage for stage in stages if stage.state is StageState.FAILED), None)
+        if failed is None or failed.stage not in BEFORE_RIGHTS:
+            return
+        if failed.stage in BEFORE_RIGHTS[:2]:
+            return
+        raise ConnectionTestFailed(tuple(stages), failed.text)
+
+    async def test(self, actor: Actor, server_id: str) -> AsyncIterator[Stage]:
         """The stages as they end; kept as the last test."""
-        raise NotImplementedError
+        await permit(self._db, actor, Action.TEST_SERVER, f"server {server_id}")
+        async with self._db.read() as tx:
+            server = await servers.get(tx, server_id)
+            secret = await servers.token_secret(tx, server_id)
+        stages = []
+        async for stage in self._probe(server, secret):
+            stages.append(stage)
+            yield stage
+        async with self._db.write() as tx:
+            await servers.keep_test(tx, server_id, stages)
+
+    async def _probe(self, server: Server, secret: str) -> AsyncIterator[Stage]:
+        async with self._tests:
+            async for stage in probe(server, secret, now=self._db.clock):
+                yield stage
 
     async def edit(self, actor: Actor, server_id: str, edit: ServerEdit) -> ServerView:
         """What touches the connection is tested before it counts. Raises ConnectionTestFailed, NotFound."""
-        raise NotImplementedError
+        await permit(self._db, actor, Action.MANAGE_SERVERS, f"server {server_id}")
+        async with self._db.read() as tx:
+            before = await servers.get(tx, server_id)
+            secret = edit.token_secret or await servers.token_secret(tx, server_id)
+        wanted, stages = edit.apply(before), None
+        if edit.touches_connection:
+            stages = await self._stages(wanted, secret)
+            self._refuse_failed(stages)
+        async with self._db.write() as tx:
+            current = await servers.get(tx, server_id)
+            await servers.change(tx, edit.apply(current), edit.token_secret)
+            if stages is not None:
+                await servers.keep_test(tx, server_id, stages)
+            await write_audit(tx, actor, "edit_server", f"server {server_id}", detail=edit.words())
+        return await self.get(actor, server_id)
 
     async def remove(self, actor: Actor, server_id: str) -> None:
         """Nothing on the server itself changes. Raises Conflict while jobs run there."""
-        raise NotImplementedError
+        await permit(self._db, actor, Action.MANAGE_SERVERS, f"server {server_id}")
+        async with self._db.write() as tx:
+            await servers.get(tx, server_id)
+            running = await jobs.count_open(tx, server_id)
+            if running:
+                text = f"{running} job{'s' if running > 1 else ''} of this server has not ended."
+                raise Conflict(text, cure="Wait for them, or cancel them; then remove the server.")
+            await servers.remove(tx, server_id)
+            await write_audit(tx, actor, "remove_server", f"server {server_id}")
 
     def pveum_lines(self, version: str, user: str, token: str) -> str:
         """The lines that make a role of our own, a user, a token and the ACLs on a server, ready to copy."""
-        raise NotImplementedError
+        name, _, realm = user.partition("@")
+        return "\n".join(setup_lines(Version(version, version), TokenId(name, realm or "pve", token)))
+
+
+def view_of(known: Known, now: datetime, last_test: LastTest | None = None) -> ServerView:
+    picture = known.picture
+    guests = [guest for guest in picture.guests if not guest.template]
+    online = [node for node in picture.nodes if node.online and node.memory is not None]
+    cores = sum(node.cores or 0 for node in online)
+    busy = sum((node.cpu or 0.0) * (node.cores or 0) for node in online)
+    disks = list(_each_once(picture.storages))
+    health = known.health if known.server.enabled else replace(known.health, state=ServerState.DISABLED)
+    return ServerView(
+        server=known.server,
+        health=health,
+        picture=picture,
+        stale=known.stale(now),
+        last_test=last_test,
+        guests=len(guests),
+        running=sum(guest.status in (GuestStatus.RUNNING, GuestStatus.PAUSED) for guest in guests),
+        cpu=busy / cores if cores else None,
+        memory=sum(node.memory or 0 for node in online) if online else None,
+        memory_used=sum(node.memory_used or 0 for node in online) if online else None,
+        disk=sum(one.total or 0 for one in disks) if disks else None,
+        disk_used=sum(one.used or 0 for one in disks) if disks else None,
+    )
+
+
+def _each_once(storages: Iterable[Storage]) -> Iterable[Storage]:
+    """Shared storages are seen from every node, and count once."""
+    seen = set()
+    for storage in storages:
+        if storage.total is None or (storage.shared and storage.name in seen):
+            continue
+        seen.add(storage.name)
+        yield storage

@@ -1,0 +1,189 @@
+"""Gathers what a plan needs to know of a server: asked live, a few seconds kept while somebody types, always anew at creation.
+
+Everything is asked within the server's limits and a time of its own; what cannot be read stays unknown, and the plan says so.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from time import monotonic
+from typing import TypeVar
+
+from comserv.domain.errors import Conflict, GuestMissing, PermissionMissing, ProxmoxError, RequestRefused
+from comserv.domain.guest import Guest, GuestConfig
+from comserv.domain.network import Bridge
+from comserv.domain.picture import Picture, Storage
+from comserv.domain.planfacts import PlanFacts
+from comserv.domain.rights import Rights
+from comserv.domain.storage import StorageConfig
+from comserv.domain.vmrequest import VmRequest
+from comserv.jobs.clients import Clients
+from comserv.persistence import guests, reservations
+from comserv.persistence.database import Database
+from comserv.proxmox.client import Client
+from comserv.services.estate import Estate, Known
+
+Value = TypeVar("Value")
+KEPT = 4.0  # seconds that answers are used again while a person types
+WITHIN = 8.0  # seconds for all questions of one plan
+MOST_NODES = 16
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a server told just now. picture: fresh rows in the frame of the last one; problem: why it told nothing."""
+
+    picture: Picture | None = None
+    rights: Rights | None = None
+    bridges: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    free_vmid: int | None = None
+    problem: str = ""
+
+
+class FactsOfServers:
+    def __init__(self, database: Database, estate: Estate, clients: Clients) -> None:
+        self._db, self._estate, self._clients = database, estate, clients
+        self._kept: dict[str, tuple[float, asyncio.Task[Seen]]] = {}
+        self._configs: dict[str, tuple[float, GuestConfig]] = {}
+
+    async def seen(self, known: Known, *, fresh: bool = False, nodes: bool = True) -> Seen:
+        """One round of questions; several plans at once share it."""
+        server_id = known.server.id
+        kept = self._kept.get(server_id)
+        if fresh or kept is None or monotonic() - kept[0] > KEPT:
+            kept = (monotonic(), asyncio.create_task(self._look(known)))
+            self._kept[server_id] = kept
+        return await asyncio.shield(kept[1])
+
+    async def _look(self, known: Known) -> Seen:
+        if known.health.next_try and known.health.next_try > self._db.clock() and known.health.failures:
+            return Seen(problem=f"{known.health.error_title} {known.health.error_detail}".strip())
+        try:
+            client = await self._clients.of(known.server.id)
+            async with asyncio.timeout(WITHIN):
+                return await _ask(client, known, self._db.clock())
+        except TimeoutError:
+            return Seen(problem=f"{known.server.name} gave no answer within {WITHIN:.0f} s.")
+        except Conflict as error:
+            return Seen(problem=error.detail)
+        except ProxmoxError as error:
+            return Seen(problem=f"{error.title} {error.detail}".strip())
+
+    async def template_config(self, guest: Guest, *, fresh: bool = False) -> GuestConfig | None:
+        """None where it cannot be read. Raises GuestMissing."""
+        key = str(guest.key)
+        kept = self._configs.get(key)
+        if not fresh and kept and monotonic() - kept[0] < KEPT:
+            return kept[1]
+        try:
+            client = await self._clients.of(guest.key.server)
+            config = await client.node(guest.node).qemu(guest.key.vmid).config()
+        except GuestMissing:
+            raise
+        except (ProxmoxError, Conflict):
+            return None
+        self._configs[key] = (monotonic(), config)
+        return config
+
+    async def of(self, known: Known, request: VmRequest, *, fresh: bool = False) -> PlanFacts:
+        """All that is known for this request."""
+        seen = await self.seen(known, fresh=fresh)
+        picture = seen.picture or known.picture
+        template = next((guest for guest in picture.guests if guest.key.vmid == request.template.vmid), None)
+        config, missing = await self._template(template, seen, fresh)
+        async with self._db.read() as tx:
+            reserved = await reservations.every(tx)
+            addresses = await guests.known_addresses(tx)
+        return PlanFacts(
+            server=known.server.id,
+            server_name=known.server.name,
+            enabled=known.server.enabled,
+            default_node=known.server.default_node,
+            token_id=str(known.server.token_id),
+            health=known.health,
+            picture=picture if picture.as_of else None,
+            template=template,
+            template_missing=missing,
+            template_config=config,
+            rights=seen.rights,
+            bridges=seen.bridges,
+            free_vmid=seen.free_vmid,
+            vmid_taken=await self._taken(request, seen),
+            reservations=reserved,
+            addresses=addresses,
+            version=picture.version,
+            quorate=picture.quorate,
+            problem=seen.problem,
+        )
+
+    async def _template(self, row: Guest | None, seen: Seen, fresh: bool) -> tuple[GuestConfig | None, bool]:
+        """(its configuration, whether the server itself said that there is none)."""
+        if row is None or seen.problem:
+            return None, row is None and not seen.problem
+        try:
+            return await self.template_config(row, fresh=fresh), False
+        except GuestMissing:
+            return None, True
+
+    async def _taken(self, request: VmRequest, seen: Seen) -> bool | None:
+        if request.vmid is None or seen.problem:
+            return None
+        try:
+            client = await self._clients.of(request.server)
+            await client.cluster.is_free(request.vmid)
+        except RequestRefused:
+            return True
+        except (ProxmoxError, Conflict):
+            return None
+        return False
+
+
+async def _ask(client: Client, known: Known, now: datetime) -> Seen:
+    resources, rights, free, configs = await asyncio.gather(
+        client.cluster.resources(),
+        _or_none(client.access.rights()),
+        _or_none(client.cluster.next_id()),
+        _or_none(client.storages.list()),
+    )
+    online = [node.name for node in resources.nodes if node.online][:MOST_NODES]
+    bridges = await asyncio.gather(*(_or_none(client.node(name).bridges()) for name in online))
+    picture = replace(
+        known.picture,
+        as_of=now,
+        nodes=resources.nodes,
+        storages=_with_disabled(resources.storages, configs or (), online),
+        guests=resources.guests,
+    )
+    return Seen(
+        picture=picture,
+        rights=rights,
+        bridges={name: _names(found) for name, found in zip(online, bridges, strict=True) if found is not None},
+        free_vmid=free,
+    )
+
+
+async def _or_none(asked: Awaitable[Value]) -> Value | None:
+    """A right that is missing for one question leaves that answer unknown; the plan names the right."""
+    try:
+        return await asked
+    except (PermissionMissing, RequestRefused):
+        return None
+
+
+def _names(bridges: Iterable[Bridge]) -> frozenset[str]:
+    return frozenset(bridge.name for bridge in bridges)
+
+
+def _with_disabled(
+    storages: tuple[Storage, ...], configs: Iterable[StorageConfig], nodes: Iterable[str]
+) -> tuple[Storage, ...]:
+    """Disabled storages are not in the cluster's resources; here they are, so that a plan can say why one cannot be used."""
+    seen = {(one.node, one.name) for one in storages}
+    missing = [
+        Storage(node, one.name, one.type, one.content, one.shared, active=False, enabled=one.enabled)
+        for one in configs
+        for node in nodes
+        if (node, one.name) not in seen and not one.enabled and (not one.nodes or node in one.nodes)
+    ]
+    return (*storages, *missing)
