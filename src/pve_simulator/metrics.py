@@ -169,10 +169,10 @@ def root_used(server: Server, node: Node) -> int:
     return min(node.disk, ROOT_SYSTEM + (server.estate.used("local", node.name) if local else 0))
 
 
-def load(server: Server, node: Node, at: float) -> tuple[float, float, float]:
-    """The load averages over 1, 5 and 15 minutes."""
-    now = node_figures(server, node, at)["cpu"] * node.cores
-    return tuple(max(0.0, now * (1 + 0.2 * wobble(f"{node.name}{span}", at))) for span in (1, 5, 15))  # type: ignore[return-value]
+def load(node: Node, cpu: float, at: float) -> list[float]:
+    """The load averages over 1, 5 and 15 minutes of a node that is as busy as `cpu` says (a share of 1)."""
+    busy = cpu * node.cores
+    return [max(0.0, busy * (1 + 0.2 * wobble(f"{node.name}{span}", at))) for span in (1, 5, 15)]
 
 
 def storage_figures(server: Server, storage: Storage, node: str) -> tuple[int, int]:

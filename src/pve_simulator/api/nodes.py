@@ -41,7 +41,7 @@ async def status(call: Call) -> dict[str, Any]:
     """The node's figures of this moment; sizes in bytes."""
     node, now = call.node, call.server.clock.time()
     figures = metrics.node_figures(call.server, node, now)
-    load = metrics.load(call.server, node, now)
+    load = metrics.load(node, figures["cpu"], now)
     disk = figures["disk"]
     return {
         "cpu": figures["cpu"],

@@ -77,9 +77,9 @@ class Estate:
 
     def volumes_on(self, storage: str, node: str) -> list[Volume]:
         """What a node sees on a storage."""
-        shared = self.storages[storage].shared if storage in self.storages else False
-        where, prefix = "" if shared else node, f"{storage}:"
-        return [volume for volume in self.volumes.values() if volume.node == where and volume.volid.startswith(prefix)]
+        shared = storage in self.storages and self.storages[storage].shared
+        prefix = f"{'' if shared else node}|{storage}:"
+        return [volume for key, volume in self.volumes.items() if key.startswith(prefix)]
 
     def used(self, storage: str, node: str) -> int:
         """Bytes in use on a storage, seen from a node."""
