@@ -1,0 +1,104 @@
+"""One's own account: password, API tokens, sessions, and how the pages look."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from fastapi import APIRouter, Request, Response
+
+from comserv.domain.errors import ComservError, Forbidden, Invalid
+from comserv.domain.person import Person, Role, at_most
+from comserv.services.passwords import LEAST
+from comserv.services.people import ApiTokenView, SessionView
+from comserv.services.sessions import Visitor
+from comserv.web import links
+from comserv.web.context import Web, see_other, text_of
+from comserv.web.pages import Page
+from comserv.web.people import read_role
+from comserv.web.problems import faults, status_of
+
+THEMES = ("", "light", "dark")
+
+
+@dataclass(frozen=True)
+class AccountPage(Page):
+    """made: a token that was just made; it is shown this once. roles: those that a token may have."""
+
+    template: ClassVar[str] = "account.html"
+    section: ClassVar[str] = "Account"
+
+    person: Person
+    tokens: tuple[ApiTokenView, ...]
+    sessions: tuple[SessionView, ...]
+    roles: tuple[Role, ...]
+    made: str = ""
+    faults: Mapping[str, str] = field(default_factory=dict)
+    error: ComservError | None = None
+    least: int = LEAST
+
+
+def router(web: Web) -> APIRouter:
+    routes = web.router()
+    people = web.services.people
+
+    async def page(request: Request, visitor: Visitor, made: str = "", error: ComservError | None = None) -> Response:
+        shown = AccountPage(
+            person=visitor.person,
+            tokens=await people.tokens(visitor.actor),
+            sessions=await people.sessions(visitor.actor, web.cookies.read(request)),
+            roles=tuple(role for role in Role if at_most(role, visitor.person.role)),
+            made=made,
+            faults=faults(error) if error else {},
+            error=error,
+        )
+        return await web.page(request, visitor, shown, status=status_of(error) if error else 200)
+
+    @routes.get("/account")
+    async def show(request: Request) -> Response:
+        return await page(request, await web.visitor(request))
+
+    @routes.post("/account/password")
+    async def password(request: Request) -> Response:
+        visitor, form = await web.form(request)
+        typed = {name: value if isinstance(value, str) else "" for name, value in form.items()}
+        try:
+            if typed.get("password") != typed.get("again"):
+                raise Invalid(fields={"again": "The two passwords differ."})
+            await people.own_password(visitor.actor, typed.get("current", ""), typed.get("password", ""))
+        except Invalid as error:
+            return await page(request, visitor, error=error)
+        return see_other(request, links.account())
+
+    @routes.post("/account/theme")
+    async def theme(request: Request) -> Response:
+        visitor, form = await web.form(request)
+        chosen = text_of(form, "theme")
+        await people.set_theme(visitor.actor, chosen if chosen in THEMES else "")
+        return see_other(request, links.account())
+
+    @routes.post("/account/tokens")
+    async def make_token(request: Request) -> Response:
+        visitor, form = await web.form(request)
+        days = text_of(form, "days")
+        try:
+            role = read_role(text_of(form, "role"))
+            made = await people.create_token(
+                visitor.actor, text_of(form, "token_name", 255), role, int(days) if days.isdecimal() else None
+            )
+        except (Invalid, Forbidden) as error:
+            return await page(request, visitor, error=error)
+        return await page(request, visitor, made=made)
+
+    @routes.post("/account/tokens/{token_id}/revoke")
+    async def revoke_token(request: Request, token_id: int) -> Response:
+        visitor, _ = await web.form(request)
+        await people.revoke_token(visitor.actor, token_id)
+        return see_other(request, links.account())
+
+    @routes.post("/account/sessions/{session_id}/revoke")
+    async def revoke_session(request: Request, session_id: int) -> Response:
+        visitor, _ = await web.form(request)
+        await people.revoke_session(visitor.actor, session_id)
+        return see_other(request, links.account())
+
+    return routes

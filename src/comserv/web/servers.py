@@ -1,0 +1,254 @@
+"""Servers: the list, a server's page with its last test and health, and what an admin does to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from fastapi import APIRouter, Request, Response
+from markupsafe import Markup
+
+from comserv.domain.connection import CertificateSeen
+from comserv.domain.errors import ComservError, Invalid
+from comserv.domain.person import Action, Actor
+from comserv.domain.server import Tls, TlsMode, parse_address, parse_fingerprint, parse_token_id, parse_token_secret
+from comserv.services.live import Notice
+from comserv.services.servers import ServerEdit, ServerView
+from comserv.web import links, testing
+from comserv.web.context import Web, see_other, text_of, wants_part
+from comserv.web.live import PartKind
+from comserv.web.pages import Page
+from comserv.web.problems import faults, status_of
+
+
+@dataclass(frozen=True)
+class ServersPage(Page):
+    template: ClassVar[str] = "servers.html"
+    section: ClassVar[str] = "Servers"
+
+    first_visit: bool
+
+
+@dataclass(frozen=True)
+class ServerPage(Page):
+    template: ClassVar[str] = "server.html"
+    section: ClassVar[str] = "Servers"
+
+    view: ServerView
+    may_manage: bool
+
+
+@dataclass(frozen=True)
+class ServerEditPage(Page):
+    """values: as they stand in the form. lines: the pveum lines that make a new token."""
+
+    template: ClassVar[str] = "server-edit.html"
+    section: ClassVar[str] = "Servers"
+
+    view: ServerView
+    values: Mapping[str, str]
+    faults: Mapping[str, str] = field(default_factory=dict)
+    error: ComservError | None = None
+
+
+@dataclass(frozen=True)
+class CertificatePage(Page):
+    """Certificates as they are shown now, beside what was agreed. Problems by address where one cannot be seen."""
+
+    template: ClassVar[str] = "server-certificate.html"
+    section: ClassVar[str] = "Servers"
+
+    view: ServerView
+    seen: tuple[CertificateSeen, ...]
+    problems: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ServerRemovePage(Page):
+    template: ClassVar[str] = "server-remove.html"
+    section: ClassVar[str] = "Servers"
+
+    view: ServerView
+
+
+def router(web: Web) -> APIRouter:
+    routes = web.router()
+    servers = web.services.servers
+    _register_parts(web)
+
+    @routes.get("/servers")
+    async def show_all(request: Request) -> Response:
+        visitor = await web.visitor(request)
+        none = not await servers.list(visitor.actor)
+        return await web.page(request, visitor, ServersPage(none), () if none else ("servers",))
+
+    @routes.get("/servers/{server_id}")
+    async def show(request: Request, server_id: str) -> Response:
+        visitor = await web.visitor(request)
+        view = await servers.get(visitor.actor, server_id)
+        page = ServerPage(view, visitor.actor.may(Action.MANAGE_SERVERS))
+        return await web.page(request, visitor, page, (f"server-head:{server_id}", f"server:{server_id}"))
+
+    @routes.post("/servers/{server_id}/test")
+    async def test(request: Request, server_id: str) -> Response:
+        visitor, _ = await web.form(request)
+        visitor.actor.require(Action.TEST_SERVER)
+        stages = servers.test(visitor.actor, server_id)
+        if wants_part(request):
+            return testing.stream(web.pages, stages, _say_outcome)
+        await testing.whole(stages)
+        return see_other(request, links.server(server_id))
+
+    @routes.get("/servers/{server_id}/edit")
+    async def ask_edit(request: Request, server_id: str) -> Response:
+        visitor = await web.visitor(request)
+        visitor.actor.require(Action.MANAGE_SERVERS)
+        view = await servers.get(visitor.actor, server_id)
+        return await web.page(request, visitor, ServerEditPage(view, values_of(view)))
+
+    @routes.post("/servers/{server_id}/edit")
+    async def edit(request: Request, server_id: str) -> Response:
+        visitor, form = await web.form(request)
+        view = await servers.get(visitor.actor, server_id)
+        values = {name: text_of(form, name, 65536) for name in values_of(view)} | {"token_secret": ""}
+        try:
+            wish = edit_of(view, {**values, "token_secret": text_of(form, "token_secret")})
+            await servers.edit(visitor.actor, server_id, wish)
+        except Invalid as error:
+            page = ServerEditPage(view, values, faults(error), error)
+            return await web.page(request, visitor, page, status=status_of(error))
+        return see_other(request, links.server(server_id))
+
+    @routes.get("/servers/{server_id}/certificate")
+    async def ask_certificate(request: Request, server_id: str) -> Response:
+        visitor = await web.visitor(request)
+        visitor.actor.require(Action.MANAGE_SERVERS)
+        view = await servers.get(visitor.actor, server_id)
+        seen, problems = [], {}
+        for address in view.server.addresses:
+            try:
+                seen.append(await servers.look(visitor.actor, address))
+            except ComservError as error:
+                problems[address] = f"{error.title} {error.detail}"
+        return await web.page(request, visitor, CertificatePage(view, tuple(seen), problems))
+
+    @routes.post("/servers/{server_id}/certificate")
+    async def accept_certificate(request: Request, server_id: str) -> Response:
+        visitor, form = await web.form(request)
+        view = await servers.get(visitor.actor, server_id)
+        pins = dict(view.server.tls.fingerprints)
+        for address in view.server.addresses:
+            shown = text_of(form, f"fingerprint.{address}")
+            if shown:
+                pins[address] = parse_fingerprint(shown)
+        await servers.edit(visitor.actor, server_id, ServerEdit(tls=Tls(TlsMode.FINGERPRINT, fingerprints=pins)))
+        return see_other(request, links.server(server_id))
+
+    @routes.post("/servers/{server_id}/enabled")
+    async def enable(request: Request, server_id: str) -> Response:
+        visitor, form = await web.form(request)
+        await servers.edit(visitor.actor, server_id, ServerEdit(enabled=text_of(form, "enabled") == "yes"))
+        return see_other(request, links.server(server_id))
+
+    @routes.get("/servers/{server_id}/remove")
+    async def ask_remove(request: Request, server_id: str) -> Response:
+        visitor = await web.visitor(request)
+        visitor.actor.require(Action.MANAGE_SERVERS)
+        return await web.page(request, visitor, ServerRemovePage(await servers.get(visitor.actor, server_id)))
+
+    @routes.post("/servers/{server_id}/remove")
+    async def remove(request: Request, server_id: str) -> Response:
+        visitor, _ = await web.form(request)
+        await servers.remove(visitor.actor, server_id)
+        return see_other(request, links.servers())
+
+    return routes
+
+
+def _register_parts(web: Web) -> None:
+    servers, text = web.services.servers, web.pages.text
+
+    async def rows(actor: Actor, key: str) -> str:
+        return text("part/servers-rows.html", views=await servers.list(actor))
+
+    async def head(actor: Actor, key: str) -> str:
+        view = await servers.get(actor, key)
+        return text("part/server-head.html", view=view, may_manage=actor.may(Action.MANAGE_SERVERS))
+
+    async def body(actor: Actor, key: str) -> str:
+        view = await servers.get(actor, key)
+        return text("part/server.html", view=view, progress=_last(view), may_manage=actor.may(Action.MANAGE_SERVERS))
+
+    web.parts.register(PartKind("servers", rows, _of_servers, swap="rows"))
+    web.parts.register(PartKind("server-head", head, _of_server))
+    web.parts.register(PartKind("server", body, _of_server))
+
+
+def _last(view: ServerView) -> testing.Progress | None:
+    return testing.Progress(view.last_test.stages, done=True) if view.last_test else None
+
+
+def _of_servers(key: str, notice: Notice) -> bool:
+    return notice.topic in ("server", "guests")
+
+
+def _of_server(key: str, notice: Notice) -> bool:
+    return notice.topic in ("server", "guests") and notice.key in ("", key)
+
+
+async def _say_outcome(progress: testing.Progress) -> str:
+    return Markup("")
+
+
+def values_of(view: ServerView) -> dict[str, str]:
+    """What the edit form begins with. The token's value is never shown again."""
+    server = view.server
+    return {
+        "name": server.name,
+        "addresses": "\n".join(server.addresses),
+        "default_node": server.default_node,
+        "token_id": str(server.token_id),
+        "tls_mode": str(server.tls.mode),
+        "ca_pem": server.tls.ca_pem,
+        "fingerprints": "\n".join(f"{address} {pin}" for address, pin in server.tls.fingerprints.items()),
+    }
+
+
+def edit_of(view: ServerView, values: Mapping[str, str]) -> ServerEdit:
+    """Only what differs from what is there. Raises Invalid, each slip in words."""
+    server, wish = view.server, dict[str, Any]()
+    addresses = tuple(parse_address(line) for line in values["addresses"].split())
+    if not addresses:
+        raise Invalid(fields={"addresses": "At least one address is needed."})
+    if values["name"] != server.name:
+        wish["name"] = values["name"]
+    if addresses != server.addresses:
+        wish["addresses"] = addresses
+    if values["default_node"] != server.default_node:
+        wish["default_node"] = values["default_node"]
+    if values["token_id"] != str(server.token_id):
+        wish["token_id"] = parse_token_id(values["token_id"])
+    if values["token_secret"]:
+        wish["token_secret"] = parse_token_secret(values["token_secret"])
+    tls = tls_of(values["tls_mode"], values["ca_pem"], values["fingerprints"])
+    if tls != server.tls:
+        wish["tls"] = tls
+    if not wish:
+        raise Invalid("Nothing is different from what is there.")
+    return ServerEdit(**wish)
+
+
+def tls_of(mode: str, ca_pem: str, fingerprints: str) -> Tls:
+    """fingerprints: lines of address and fingerprint. Raises Invalid."""
+    if mode == TlsMode.CA:
+        if "BEGIN CERTIFICATE" not in ca_pem:
+            raise Invalid(fields={"tls.ca_pem": "A CA begins with -----BEGIN CERTIFICATE-----."})
+        return Tls(TlsMode.CA, ca_pem=ca_pem)
+    if mode == TlsMode.FINGERPRINT:
+        pins = {}
+        for line in filter(None, map(str.strip, fingerprints.splitlines())):
+            address, _, pin = line.partition(" ")
+            pins[parse_address(address)] = parse_fingerprint(pin)
+        if not pins:
+            raise Invalid(fields={"tls.fingerprint": "A fingerprint is needed, one line for each address."})
+        return Tls(TlsMode.FINGERPRINT, fingerprints=pins)
+    return Tls()
