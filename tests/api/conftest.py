@@ -21,11 +21,6 @@ from comserv.domain.person import Actor, Role
 TOKEN = "t0ken"
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @asynccontextmanager
 async def listening(app: Any) -> AsyncIterator[str]:
     """An ASGI application on a free port of loopback; its address."""

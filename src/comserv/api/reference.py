@@ -71,56 +71,63 @@ class Fault:
     cure: str
 
 
-def type_words(schema: dict[str, Any]) -> str:
-    """A schema as a word or two: `string`, `list of Guest`, `integer or null`."""
+def type_words(schema: dict[str, Any], schemas: dict[str, Any]) -> str:
+    """A schema as a word or two: `string`, `list of Guest`, `integer or null`; the words of an enumeration themselves."""
     if "$ref" in schema:
-        return schema["$ref"].rpartition("/")[2]
+        name = schema["$ref"].rpartition("/")[2]
+        return type_words(schemas[name], schemas) if "enum" in schemas.get(name, {}) else name
     if "anyOf" in schema:
-        return " or ".join(dict.fromkeys(type_words(one) for one in schema["anyOf"]))
+        return " or ".join(dict.fromkeys(type_words(one, schemas) for one in schema["anyOf"]))
     if "enum" in schema:
         return " | ".join(str(word) for word in schema["enum"])
     if schema.get("type") == "array":
-        return f"list of {type_words(schema.get('items', {}))}"
+        return f"list of {type_words(schema.get('items', {}), schemas)}"
     if schema.get("type") == "object" and isinstance(schema.get("additionalProperties"), dict):
-        return f"object of {type_words(schema['additionalProperties']) or 'anything'}"
+        return f"object of {type_words(schema['additionalProperties'], schemas) or 'anything'}"
     kind = schema.get("type", "anything")
     return schema.get("format", kind) if schema.get("format") == "date-time" else str(kind)
 
 
-def _properties(schema: dict[str, Any], place: str = "") -> tuple[Field, ...]:
+def _properties(schema: dict[str, Any], schemas: dict[str, Any], place: str = "") -> tuple[Field, ...]:
     required = set(schema.get("required", ()))
     return tuple(
-        Field(name, type_words(one), name in required, one.get("description", ""), place)
+        Field(name, type_words(one, schemas), name in required, one.get("description", ""), place)
         for name, one in schema.get("properties", {}).items()
     )
 
 
 def _operation(method: str, path: str, told: dict[str, Any], schemas: dict[str, Any]) -> Operation:
     parameters = tuple(
-        Field(p["name"], type_words(p["schema"]), p.get("required", False), p.get("description", ""), p["in"])
+        Field(
+            p["name"],
+            type_words(p["schema"], schemas).removesuffix(" or null"),
+            p.get("required", False),
+            p.get("description", ""),
+            p["in"],
+        )
         for p in told.get("parameters", ())
     )
     content = told.get("requestBody", {}).get("content", {}).get("application/json", {})
     body = _body_name(content.get("schema", {}))
-    fields = parameters + (_properties(schemas.get(body, {}), "body") if body else ())
+    fields = parameters + (_properties(schemas.get(body, {}), schemas, "body") if body else ())
     return Operation(
         id=told["operationId"],
         method=method.upper(),
         path=path,
         summary=told["summary"],
-        description=told["description"].partition("\n\nNeeds the role")[0],
+        description=told["description"].partition("\n\nNeeds the role")[0].partition("\n")[2].strip(),
         role=told.get("x-comserv-role", ""),
         public="security" not in told,
         fields=fields,
         body=body,
         example=_example(content),
-        replies=tuple(_reply(code, one) for code, one in told["responses"].items()),
+        replies=tuple(_reply(code, one, schemas) for code, one in told["responses"].items()),
     )
 
 
 def _body_name(schema: dict[str, Any]) -> str:
     refs = [one for one in [schema, *schema.get("anyOf", ())] if "$ref" in one]
-    return type_words(refs[0]) if refs else ""
+    return refs[0]["$ref"].rpartition("/")[2] if refs else ""
 
 
 def _example(content: dict[str, Any]) -> str:
@@ -128,8 +135,8 @@ def _example(content: dict[str, Any]) -> str:
     return msgspec.json.format(msgspec.json.encode(examples[-1]["value"]), indent=2).decode() if examples else ""
 
 
-def _reply(code: str, told: dict[str, Any]) -> tuple[str, str, str]:
-    shapes = " or ".join(type_words(one["schema"]) for one in told.get("content", {}).values())
+def _reply(code: str, told: dict[str, Any], schemas: dict[str, Any]) -> tuple[str, str, str]:
+    shapes = " or ".join(type_words(one["schema"], schemas) for one in told.get("content", {}).values())
     return code, told["description"], shapes
 
 
@@ -149,7 +156,7 @@ def sections(document: dict[str, Any]) -> tuple[Section, ...]:
 def shapes(document: dict[str, Any]) -> tuple[Shape, ...]:
     schemas = sorted(document["components"]["schemas"].items())
     return tuple(
-        Shape(name, schema.get("description", ""), _properties(schema))
+        Shape(name, schema.get("description", ""), _properties(schema, document["components"]["schemas"]))
         for name, schema in schemas
         if "properties" in schema
     )
