@@ -11,7 +11,8 @@ import urllib.request
 from email.message import Message
 from typing import Any
 
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 
 from pve_simulator.api.version import VERSION
 from pve_simulator.call import Call, endpoint
@@ -162,24 +163,31 @@ async def subscription(call: Call) -> dict[str, str]:
 
 @endpoint("GET", "/nodes/{node}/certificates/info")
 async def certificates(call: Call) -> list[dict[str, Any]]:
+    """The cluster's authority, and what the node shows."""
     held = call.server.certificates
-    key = held.certificate.public_key().public_bytes(
+    shown = certificate_row("pve-ssl.pem", held.certificate)
+    return [
+        certificate_row("pve-root-ca.pem", held.authority),
+        shown | {"san": ["localhost", "127.0.0.1", "::1"]},
+    ]
+
+
+def certificate_row(filename: str, certificate: x509.Certificate) -> dict[str, Any]:
+    key = certificate.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    return [
-        {
-            "filename": "pve-ssl.pem",
-            "fingerprint": held.fingerprint,
-            "issuer": f"/{held.certificate.issuer.rfc4514_string().replace(',', '/')}",
-            "subject": f"/{held.certificate.subject.rfc4514_string().replace(',', '/')}",
-            "notbefore": int(held.certificate.not_valid_before_utc.timestamp()),
-            "notafter": int(held.certificate.not_valid_after_utc.timestamp()),
-            "pem": held.certificate_pem.decode(),
-            "public-key-bits": len(key) * 8,
-            "public-key-type": "id-ecPublicKey",
-            "san": ["localhost", "127.0.0.1", "::1"],
-        }
-    ]
+    return {
+        "filename": filename,
+        "fingerprint": certificate.fingerprint(hashes.SHA256()).hex(":").upper(),
+        "issuer": f"/{certificate.issuer.rfc4514_string().replace(',', '/')}",
+        "subject": f"/{certificate.subject.rfc4514_string().replace(',', '/')}",
+        "notbefore": int(certificate.not_valid_before_utc.timestamp()),
+        "notafter": int(certificate.not_valid_after_utc.timestamp()),
+        "pem": certificate.public_bytes(serialization.Encoding.PEM).decode(),
+        "public-key-bits": len(key) * 8,
+        "public-key-type": "id-ecPublicKey",
+        "san": [],
+    }
 
 
 @endpoint("GET", "/nodes/{node}/disks/list")
