@@ -241,6 +241,11 @@ def test_without_the_right_to_ask_the_agent_the_vm_is_made_and_not_proven() -> N
     assert "agent_unreadable" in codes(plan, Level.WARNING)
 
 
+def test_the_right_to_ask_the_agent_has_another_name_before_9() -> None:
+    plan = make_plan(a_request(), some_facts(rights=without("VM.GuestAgent.Audit"), version="8.4.1"), NOW)
+    assert "VM.Monitor" in the(plan, "agent_unreadable").text
+
+
 def test_rights_on_the_pool_are_enough_for_a_vm_in_it() -> None:
     privileges = dict.fromkeys(EVERYTHING, True)
     rights = Rights(

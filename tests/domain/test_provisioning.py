@@ -239,6 +239,20 @@ def test_nothing_is_grown_where_no_size_was_asked_for() -> None:
     assert grow_parameters(a_request(disk_gb=None), DECISION, TEMPLATE_CONFIG) is None
 
 
+def test_the_disk_is_grown_also_where_the_plan_could_not_read_the_template() -> None:
+    unread = Decision("rack", "pve1", "pve1", 9000, 101, "", True)
+    grow = grow_parameters(a_request(), unread, TEMPLATE_CONFIG)
+    assert grow is not None
+    assert (grow["disk"], grow["size"]) == ("scsi0", "20G")
+    assert verify_size(a_request(), unread, TEMPLATE_CONFIG)
+
+
+def test_a_size_that_no_disk_has_is_found() -> None:
+    empty = GuestConfig({}, "d1")
+    assert grow_parameters(a_request(), Decision("rack", "pve1", "pve1", 9000, 101, "", True), empty) is None
+    assert verify_size(a_request(), DECISION, empty)
+
+
 def test_disks_are_read_with_what_they_are() -> None:
     found = {disk.key: disk for disk in disks(TEMPLATE_CONFIG)}
     assert found["ide2"].cloud_init

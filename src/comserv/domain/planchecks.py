@@ -21,7 +21,7 @@ from comserv.domain.plan import Decision, Finding, Level
 from comserv.domain.planfacts import PlanFacts
 from comserv.domain.plannotes import chosen_notes, inherited_notes
 from comserv.domain.planrights import rights_findings
-from comserv.domain.server import SUPPORTED_BELOW, SUPPORTED_FROM, ServerState
+from comserv.domain.server import ServerState
 from comserv.domain.units import GIB, size, span
 from comserv.domain.vmrequest import Ipv6Type, NetworkType, VmRequest
 
@@ -117,10 +117,9 @@ def _age(facts: PlanFacts, now: datetime) -> Iterator[Finding]:
 
 
 def _version(facts: PlanFacts) -> Iterator[Finding]:
-    version = facts.version or (facts.picture.version if facts.picture else "")
-    numbers = [int(part) for part in version.split("-")[0].split(".")[:2] if part.isascii() and part.isdigit()]
-    if len(numbers) == 2 and not SUPPORTED_FROM <= (numbers[0], numbers[1]) < SUPPORTED_BELOW:
-        text = f"{facts.name} is Proxmox VE {version}, which Comserv was not tried with."
+    version = facts.known_version
+    if version and not version.supported:
+        text = f"{facts.name} is Proxmox VE {version.text}, which Comserv was not tried with."
         yield _warning("version_unsupported", text, "Supported are 8.4 to 9.1.", "server")
 
 

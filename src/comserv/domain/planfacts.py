@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from comserv.domain.cluster import Version
 from comserv.domain.guest import Guest, GuestConfig, GuestStatus, KnownAddress
 from comserv.domain.picture import Health, Node, Picture, Storage
 from comserv.domain.reservation import Reservation
@@ -97,8 +98,11 @@ class PlanFacts:
         ]
         return sum(int(one.disk_gb * GIB) for one in waiting if storage.shared or one.node == storage.node)
 
+    @property
+    def known_version(self) -> Version | None:
+        """None where it is not known."""
+        text = self.version or (self.picture.version if self.picture else "")
+        return Version(text) if Version(text).numbers != (0, 0) else None
+
     def storage_at(self, node: str, name: str) -> Storage | None:
         return next((one for one in self.known_storages if one.node == node and one.name == name), None)
-
-    def is_cluster(self) -> bool:
-        return bool(self.picture and self.picture.cluster) or len(self.known_nodes) > 1

@@ -83,14 +83,13 @@ def _lacking(facts: PlanFacts, path: str, lacking: tuple[str, ...], field: str) 
 def _agent(request: VmRequest, facts: PlanFacts, decision: Decision) -> Iterator[Finding]:
     """Without it the creation works, and only the proof does not. Before 9 the privilege was VM.Monitor."""
     rights, path = facts.rights, f"/vms/{decision.vmid}" if decision.vmid is not None else "/vms"
-    held = rights.at(path) if rights else frozenset[str]()
-    held |= rights.at(f"/pool/{request.pool}") if rights and request.pool else frozenset[str]()
-    if (
-        decision.agent
-        and request.start_after_creation
-        and not held & {"VM.GuestAgent.Audit", "VM.GuestAgent.Unrestricted", "VM.Monitor"}
-    ):
-        text = f"The token{_token(facts)} lacks VM.GuestAgent.Audit at {path}, so the address cannot be proven."
+    if rights is None or not decision.agent or not request.start_after_creation:
+        return
+    held = rights.at(path) | (rights.at(f"/pool/{request.pool}") if request.pool else frozenset())
+    version = facts.known_version
+    needed = version.agent_privilege if version else "VM.GuestAgent.Audit"
+    if not held & {needed, "VM.GuestAgent.Unrestricted"}:
+        text = f"The token{_token(facts)} lacks {needed} at {path}, so the address cannot be proven."
         token = facts.token_id or "USER@REALM!TOKENID"
         cure = f"Run on the server: pveum acl modify {path} --tokens '{token}' --roles PVEVMAdmin."
         yield Finding(Level.WARNING, "agent_unreadable", text, cure, "enable_qemu_agent")

@@ -9,6 +9,7 @@ from comserv.domain.guest import GuestConfig
 from comserv.domain.hardware import (
     NetworkCard,
     agent_enabled,
+    boot_disk,
     cores_of,
     disks,
     has_cloud_init,
@@ -173,13 +174,20 @@ def _options(request: VmRequest, config: GuestConfig) -> dict[str, str]:
 
 
 def grow_parameters(request: VmRequest, decision: Decision, config: GuestConfig) -> dict[str, str] | None:
-    """`PUT /nodes/{node}/qemu/{vmid}/resize`: an absolute size, so that it can be repeated. None: large enough already."""
-    if request.disk_gb is None or not decision.disk_key:
+    """`PUT /nodes/{node}/qemu/{vmid}/resize`: an absolute size, so that it can be repeated. None: large enough, or no disk."""
+    key = grown_disk(decision, config)
+    if request.disk_gb is None or not key:
         return None
-    size = disk_size(config, decision.disk_key)
+    size = disk_size(config, key)
     if size is not None and size >= request.disk_gb * GIB:
         return None
-    return {"disk": decision.disk_key, "size": f"{request.disk_gb}G", "digest": config.digest}
+    return {"disk": key, "size": f"{request.disk_gb}G", "digest": config.digest}
+
+
+def grown_disk(decision: Decision, config: GuestConfig) -> str:
+    """The disk that is grown: the one of the plan, else (where the template could not be read then) the boot disk."""
+    boot = boot_disk(config)
+    return decision.disk_key or (boot.key if boot else "")
 
 
 def disk_size(config: GuestConfig, key: str) -> int | None:
@@ -243,10 +251,11 @@ def verify_configuration(
 
 def verify_size(request: VmRequest, decision: Decision, config: GuestConfig) -> tuple[Difference, ...]:
     """Empty when the disk is at least as large as asked."""
-    if grow_parameters(request, decision, config) is None:
+    key = grown_disk(decision, config)
+    if request.disk_gb is None or (key and grow_parameters(request, decision, config) is None):
         return ()
-    found = disk_size(config, decision.disk_key)
-    return (Difference(decision.disk_key, f"{request.disk_gb}G", "" if found is None else str(found)),)
+    found = disk_size(config, key)
+    return (Difference(key or "disk", f"{request.disk_gb}G", "" if found is None else str(found)),)
 
 
 def _shown(key: str, value: str) -> str:
