@@ -9,21 +9,23 @@ from pve_simulator import metrics
 if TYPE_CHECKING:
     from pve_simulator.server import Server
 
+NEW = 5.0  # seconds for which a guest must have been there to be told of: lists are 10 to 15 s stale
 FORGOTTEN = 300.0  # seconds after which pmxcfs forgets what a node told that is silent since
 
 
 def take(server: Server) -> None:
     """Takes a round: `server.statistics` has rows by `qemu/101`, `node/pve1`, `storage/pve1/local`.
 
-    Rows of guests that did not exist then are missing: lists show such a guest as `unknown`. What a silent node
+    Rows of guests that hardly existed then are missing: lists show such a guest as `unknown`. What a silent node
     told stays for five minutes.
     """
     now, estate = server.clock.time(), server.estate
+    youngest = now - server.clock.scaled(NEW)
     silent = {node.name for node in estate.nodes.values() if server.node_down(node.name)}
     rows = kept(server, now, silent)
     busy: dict[str, list[dict[str, Any]]] = {name: [] for name in estate.nodes}
     for guest in estate.guests.values():
-        if guest.node in silent:
+        if guest.node in silent or guest.created > youngest:
             continue
         figures = metrics.guest_figures(server, guest, now)
         if guest.process:
