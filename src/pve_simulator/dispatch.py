@@ -128,9 +128,11 @@ async def carry_out(server: Server, request: Request, method: Method, values: di
         data = await handler(call)
         if request.method != "GET":
             server.changed()
-        return success(
-            data, call.extra, request.form, method.protected or ("node" in values and remote(server, values))
-        )
+        privileged = method.protected or ("node" in values and remote(server, values))
+        if isinstance(data, Reply):  # a file
+            data.privileged = privileged
+            return data
+        return success(data, call.extra, request.form, privileged)
     except ApiError as error:
         return await refused(server, error, request.form, method.protected)
     except Exception:

@@ -79,11 +79,13 @@ class Server:
         self._rounds = asyncio.get_running_loop().create_task(self._observe())
 
     async def _observe(self) -> None:
+        from pve_simulator.qemu.highavailability import settle
         from pve_simulator.statistics import take
 
         while True:
             await self.clock.sleep(ROUND)
             take(self)
+            settle(self)
 
     async def stop(self) -> None:
         """Interrupts tasks and rounds."""

@@ -12,6 +12,7 @@ from pve_simulator.world.node import Node, bridge, network_card
 from pve_simulator.world.storage import Storage, Volume
 
 MIB = 1024**2
+MINI_ISO = 17_340_416  # bytes
 VM_OPS = [
     "Datastore.AllocateSpace",
     "Datastore.Audit",
@@ -70,11 +71,11 @@ def make() -> Estate:
     ):
         estate.storages[storage.id] = storage
     now = int(time.time())
-    for volid, content, form, size in (
-        ("local:iso/mini.iso", "iso", "iso", 12 * MIB),
-        ("local:vztmpl/mini.tar.gz", "vztmpl", "tgz", MIB),
+    for volid, content, form, size, facts in (
+        ("local:iso/mini.iso", "iso", "iso", MINI_ISO, {"system": "mini"}),
+        ("local:vztmpl/mini.tar.gz", "vztmpl", "tgz", MIB, {}),
     ):
-        estate.add_volume(Volume(volid, content, form, size, used=0, ctime=now), "pve1")
+        estate.add_volume(Volume(volid, content, form, size, used=0, ctime=now, facts=facts), "pve1")
     people(estate)
     estate.pools["labpool"] = Pool("labpool", "lab pool")
     return estate
