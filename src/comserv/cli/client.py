@@ -3,6 +3,7 @@
 import json
 import os
 import ssl
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 DEFAULT_URL = "http://127.0.0.1:8080"
 PREFIX = "/api/v1"
 NDJSON = "application/x-ndjson"
+PAUSES = (0.5, 1.0, 2.0)
+"""Seconds before a request whose reply was lost is sent again."""
 ResultT = TypeVar("ResultT")
 
 
@@ -47,26 +50,36 @@ class Client:
     def __init__(self, session: "aiohttp.ClientSession", url: str) -> None:
         self._session, self.url = session, url
 
-    async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        json: Any = None,
-        params: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Any:
+    async def request(self, method: str, path: str, body: Any = None, params: Mapping[str, Any] | None = None) -> Any:
         """The reply's JSON, None for an empty one. Raises Refused, ComservUnreachable."""
-        async with self._response(method, path, json, params, headers) as response:
+        return await self._ask(method, path, body, params, None)
+
+    async def _ask(
+        self, method: str, path: str, body: Any, params: Mapping[str, Any] | None, headers: Mapping[str, str] | None
+    ) -> Any:
+        async with self._response(method, path, body, params, headers) as response:
             return await response.json() if response.status != 204 else None
+
+    async def make(self, method: str, path: str, body: Any, key: str = "") -> Any:
+        """Asks for a job under an Idempotency-Key, so that a lost reply is asked for again and makes no second one."""
+        import asyncio
+
+        headers = {"Idempotency-Key": key or str(uuid.uuid4())}
+        for pause in PAUSES:
+            try:
+                return await self._ask(method, path, body, None, headers)
+            except ComservUnreachable as lost:
+                if not lost.sent:
+                    raise
+                await asyncio.sleep(pause)
+        return await self._ask(method, path, body, None, headers)
 
     async def get(self, path: str, **params: Any) -> Any:
         """params: lists are repeated, None and empty ones left out."""
         return await self.request("GET", path, params=params)
 
-    async def post(self, path: str, body: Any = None, key: str = "") -> Any:
-        """key: the Idempotency-Key."""
-        return await self.request("POST", path, json=body, headers={"Idempotency-Key": key} if key else None)
+    async def post(self, path: str, body: Any = None) -> Any:
+        return await self.request("POST", path, body)
 
     async def every(self, path: str, most: int | None = None, **params: Any) -> list[Any]:
         """All items of a list, page by page, or the first `most`."""
@@ -104,7 +117,8 @@ class Client:
                     raise ComservUnreachable(self.url, "Something answers there, but it is not Comserv.")
                 yield response
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise ComservUnreachable(self.url, str(error) or "It did not answer in time.") from error
+            sent = not isinstance(error, aiohttp.ClientConnectorError)
+            raise ComservUnreachable(self.url, str(error) or "It did not answer in time.", sent) from error
 
 
 def _texts(value: Any) -> list[str]:

@@ -87,9 +87,12 @@ class NoToken(CommandError):
 
 
 class ComservUnreachable(CommandError):
+    """sent: the request may have arrived."""
+
     exit = Exit.UNREACHABLE
 
-    def __init__(self, url: str, detail: str) -> None:
+    def __init__(self, url: str, detail: str, sent: bool = False) -> None:
+        self.sent = sent
         cure = "Check that `comserv serve` runs there, and that COMSERV_URL is its address."
         super().__init__(f"Comserv does not answer at {url}.", detail, cure)
 

@@ -1,7 +1,6 @@
 """`comserv guest`: VMs and containers of all servers."""
 
 import re
-import uuid
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -131,7 +130,7 @@ def power(verb: str) -> Callable[[list[str], bool, bool], None]:
     def command(guests: Many, wait: Wait = False, json: Json = False) -> None:
         async def work(client: Client) -> list[dict[str, Any]]:
             paths = [await path_of(client, guest) for guest in guests]
-            jobs = [await client.post(f"{path}/power", {"action": verb}, str(uuid.uuid4())) for path in paths]
+            jobs = [await client.make("POST", f"{path}/power", {"action": verb}) for path in paths]
             return await wait_for_jobs(client, jobs, quiet=json) if wait else jobs
 
         show_asked(speak(work), wait, json)
@@ -172,8 +171,7 @@ def change(
     body = {field: value for field, value in given.items() if value is not None}
 
     async def work(client: Client) -> list[dict[str, Any]]:
-        headers = {"Idempotency-Key": str(uuid.uuid4())}
-        job = await client.request("PATCH", await path_of(client, guest), json=body, headers=headers)
+        job = await client.make("PATCH", await path_of(client, guest), body)
         return await wait_for_jobs(client, [job], quiet=json) if wait else [job]
 
     show_asked(speak(work), wait, json)
@@ -201,8 +199,7 @@ def delete(
             name = ask(f"Type {told['confirm']} to delete it", "--yes NAME")
 
     async def work(client: Client) -> list[dict[str, Any]]:
-        headers = {"Idempotency-Key": str(uuid.uuid4())}
-        job = await client.request("DELETE", path, json={"confirm": name}, headers=headers)
+        job = await client.make("DELETE", path, {"confirm": name})
         return await wait_for_jobs(client, [job], quiet=json) if wait else [job]
 
     show_asked(speak(work), wait, json)

@@ -175,6 +175,16 @@ def look(address: Annotated[str, typer.Argument(metavar="HOST[:PORT]")], json: J
     )
 
 
+@app.command("pveum")
+def pveum(version: Annotated[str, typer.Option(help="The server's version.")] = "9.1") -> None:
+    """Lines that make a role, a user and a token for Comserv, to be run on the server itself."""
+    from comserv.domain.cluster import Version
+    from comserv.domain.pveum import USUAL_TOKEN, setup_lines
+
+    for line in setup_lines(Version(version, version), USUAL_TOKEN):
+        say(line)
+
+
 @app.command("add")
 def add(
     server_id: Annotated[str, typer.Argument(metavar="SERVER", help="Its id: stable, in addresses.")],
@@ -190,6 +200,8 @@ def add(
 ) -> None:
     """Register a server; what is not given is asked for. Its certificate is shown and has to be accepted."""
     addresses = address or [ask("Address", "--address")]
+    if token_id is None and interactive():
+        note("Lines that make a token on the server are printed by `comserv server pveum`.")
     tls = _tls(fingerprint, ca_file, system_tls)
 
     async def see(client: Client) -> dict[str, Any]:
@@ -235,7 +247,7 @@ def test(server_id: ServerId, json: Json = False) -> None:
 
 def _edit(server_id: str, body: dict[str, Any], json: bool) -> None:
     async def work(client: Client) -> dict[str, Any]:
-        return await client.request("PATCH", f"/servers/{server_id}", json=body)
+        return await client.request("PATCH", f"/servers/{server_id}", body)
 
     server = speak(work)
     print_json(server) if json else show_server(server)

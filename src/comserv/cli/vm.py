@@ -1,6 +1,5 @@
 """`comserv vm`: a VM from a template, planned or created."""
 
-import uuid
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -226,10 +225,10 @@ def create(
     **options: Any,
 ) -> None:
     """Make a VM from a template. Flags go before what --from holds."""
-    body, key = request(**options), idempotency_key or str(uuid.uuid4())
+    body = request(**options)
 
     async def work(client: Client) -> list[dict[str, Any]]:
-        return await asked(client, await client.post("/vms", body, key), wait, json)
+        return await asked(client, await client.make("POST", "/vms", body, idempotency_key), wait, json)
 
     show_asked(speak(work), wait, json)
 
