@@ -12,6 +12,7 @@ from tests.proxmox.scripted import Scripted, raw, reply
 
 from comserv.domain import errors
 from comserv.domain.guest import GuestType
+from comserv.domain.plan import PlannedCall
 from comserv.domain.server import TokenId
 from comserv.domain.task import parse_upid
 from comserv.proxmox.client import Client
@@ -150,6 +151,20 @@ def test_proxmox_knows_each_call_and_each_parameter(call: Call, told: str, sent:
     known = SCHEMA[template][method]["parameters"]
     indexed = {name.removesuffix("[n]") for name in known if name.endswith("[n]")}
     assert [name for name in sent if name not in known and name.rstrip("0123456789") not in indexed] == []
+
+
+async def test_a_planned_call_is_sent_as_it_was_planned(scripted: MakeServer, client_at: MakeClient) -> None:
+    """The value of sshkeys is encoded in the plan already, and once more on the wire."""
+    begun = PlannedCall("POST", "/nodes/pve1/qemu/105/config", {"sshkeys": "ssh-ed25519%20AA", "digest": "x"})
+    done = PlannedCall("PUT", "/nodes/pve1/lxc/300/config", {"memory": "512"})
+    async with scripted(reply(str(UPID)), reply(None)) as server, client_at(server.address) as client:
+        assert await client.begin(begun, heavy_on="pve1") == UPID
+        await client.change(done)
+    assert [(f"{asked.method} {asked.path}", asked.form) for asked in server.asked] == [
+        ("POST /nodes/pve1/qemu/105/config", {"sshkeys": "ssh-ed25519%20AA", "digest": "x"}),
+        ("PUT /nodes/pve1/lxc/300/config", {"memory": "512"}),
+    ]
+    assert server.asked[0].body.startswith("sshkeys=ssh-ed25519%2520AA")
 
 
 async def test_a_log_tells_where_it_stands(scripted: MakeServer, client_at: MakeClient) -> None:

@@ -1,6 +1,7 @@
 """The client of one server. The API's path decides the shape: `client.node("pve1").qemu(105).clone(newid=…)`."""
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from types import TracebackType
 from typing import Self
 
@@ -46,9 +47,7 @@ class Client:
 
     def observed(self, observer: Observer, secrets: Iterable[str] = ()) -> "Client":
         """A light view that reports each call to `observer`; `secrets` are masked wherever they stand in a record."""
-        view = object.__new__(Client)
-        view.server, view._secret = self.server, self._secret
-        view._connections, view._limits = self._connections, self._limits
+        view = copy(self)
         view._exchange = Exchange(self._connections, self._limits, observer, (*secrets, self._secret))
         return view
 

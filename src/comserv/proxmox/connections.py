@@ -190,7 +190,6 @@ class Connections:
         verification = self._verification(address)
         url, body, headers = self._written(address, call)
         session = self._session(call.changes)
-        self.rate.count()
         on_its_way = _on_its_way.set(sending)
         try:
             async with session.request(
@@ -221,6 +220,8 @@ class Connections:
         finally:
             _on_its_way.reset(on_its_way)
             sending.hang_up()
+            if sending.sent:
+                self.rate.count()
 
     def _verification(self, address: str) -> tls.Pin | SSLContext:
         if address not in self._verifications:
