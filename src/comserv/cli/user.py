@@ -105,3 +105,20 @@ def password(name: Name, password_stdin: FromStdin = False) -> None:
 
     act(work)
     say(f"{name} has a new password.")
+
+
+@app.command("sign-in-link")
+def sign_in_link(
+    name: Name,
+    hours: Annotated[float, typer.Option(help="How long it is good.", min=0.01, max=168)] = 24,
+    json: Json = False,
+) -> None:
+    """Print the path of a link that signs somebody in without a password, for example on a demo or after a lost password."""
+
+    async def work(services: "Services", actor: "Actor") -> str:
+        from datetime import timedelta
+
+        return await services.sessions.make_sign_in_link(actor, name, timedelta(hours=hours))
+
+    path = f"/enter/{act(work)}"
+    print_json({"path": path}) if json else say(path)

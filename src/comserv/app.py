@@ -1,0 +1,270 @@
+"""The one place that wires real things: database, owner, engine, stories, services, pages and API, and the server around them."""
+
+import asyncio
+import contextlib
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from types import FrameType
+
+import structlog
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from comserv import listening, log
+from comserv.api.application import application
+from comserv.domain.errors import ConfigurationError
+from comserv.domain.ownership import Sign
+from comserv.jobs.addresses import Addresses
+from comserv.jobs.change import change
+from comserv.jobs.clients import Clients
+from comserv.jobs.engine import Engine
+from comserv.jobs.owner import FolderOwner, Owner
+from comserv.jobs.power import power
+from comserv.jobs.provisioning import provisioning
+from comserv.jobs.removal import removal
+from comserv.jobs.sharedowner import SharedOwner
+from comserv.jobs.sweep import Sweeps
+from comserv.jobs.upkeep import keep_up
+from comserv.jobs.workplace import Workplace
+from comserv.persistence.database import Database
+from comserv.persistence.vault import Vault, load_or_create_key
+from comserv.services.audit import Audit
+from comserv.services.estate import Estate
+from comserv.services.finding import Finder
+from comserv.services.guests import Guests
+from comserv.services.jobs import Jobs
+from comserv.services.live import Live
+from comserv.services.overview import Overview
+from comserv.services.passwords import Passwords
+from comserv.services.people import People
+from comserv.services.servers import Servers
+from comserv.services.services import Services
+from comserv.services.sessions import Sessions
+from comserv.services.vms import Vms
+from comserv.settings import Settings
+from comserv.web import router as web
+from comserv.web.assets import Assets
+
+STYLESHEETS = ("vendor/tabler.min.css", "app.css")
+STOP_WITHIN = 3  # seconds for requests that are under way when Comserv is told to stop; the promise is 5 in all
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass
+class Installation:
+    """Everything of this process, wired and not started."""
+
+    settings: Settings
+    database: Database
+    clients: Clients
+    estate: Estate
+    passwords: Passwords
+    sign: Sign
+    services: Services
+
+    async def close(self) -> None:
+        await self.clients.close()
+        self.passwords.close()
+        await self.database.close()
+
+
+def wire(settings: Settings) -> Installation:
+    """Raises ConfigurationError (data folder, key, database URL)."""
+    vault = Vault(_key(settings))
+    database = Database(settings.database, vault)
+
+    def sign(message: bytes) -> str:
+        return vault.keyed_hash(message, "marker").hex()
+
+    clients, estate, passwords = Clients(database), Estate(database), Passwords()
+    services = Services(
+        servers=Servers(database, estate),
+        guests=Guests(database, estate, clients),
+        vms=Vms(database, estate, clients),
+        jobs=Jobs(database, estate, clients, sign),
+        people=People(database, passwords),
+        sessions=Sessions(database, passwords, timedelta(hours=settings.sign_in_hours)),
+        audit=Audit(database),
+        overview=Overview(database, estate),
+        finder=Finder(database, estate),
+        live=Live(database),
+    )
+    return Installation(settings, database, clients, estate, passwords, sign, services)
+
+
+def _key(settings: Settings) -> str:
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        cure = "Make the folder yourself, or name another one: COMSERV_DATA_DIR."
+        raise ConfigurationError(f"{settings.data_dir} cannot be made: {error.strerror}", cure=cure) from error
+    return load_or_create_key(settings.key_path)
+
+
+@asynccontextmanager
+async def open_installation(settings: Settings) -> AsyncIterator[Services]:
+    """The services on this data folder, without jobs and sweeps: for commands, also while `serve` runs."""
+    installation = wire(settings)
+    try:
+        await installation.database.start()
+        await installation.estate.load()
+        yield installation.services
+    finally:
+        await installation.close()
+
+
+@asynccontextmanager
+async def running(installation: Installation) -> AsyncIterator[None]:
+    """All that works in the background: owner, engine, sweeps, addresses, and what follows the changes."""
+    settings, database = installation.settings, installation.database
+    await database.start()
+    await installation.estate.load()
+    owner: Owner = FolderOwner(database, settings.data_dir) if settings.embedded else SharedOwner(database)
+    place = Workplace(
+        installation.clients,
+        installation.sign,
+        timedelta(seconds=settings.outcome_wait),
+        timedelta(seconds=settings.proof_wait),
+    )
+    stories = [provisioning(place), power(place), change(place), removal(place)]
+    engine = Engine(database, owner, stories, hold_limit=settings.hold_limit_time)
+    sweeps = Sweeps(database, installation.clients, settings.sweep_seconds, engine.wake_server)
+    owner.watch(sweeps)
+    owner.watch(Addresses(database, installation.clients))
+    kept = timedelta(days=settings.job_retention_days), timedelta(days=settings.audit_retention_days)
+    background = [
+        asyncio.create_task(installation.estate.follow(), name="estate"),
+        asyncio.create_task(installation.clients.follow(), name="clients"),
+        asyncio.create_task(installation.services.live.run(), name="live"),
+        asyncio.create_task(keep_up(database, *kept), name="upkeep"),
+    ]
+    await engine.start()
+    try:
+        await owner.start()
+        yield
+    finally:
+        await installation.services.live.stop()
+        await owner.stop()
+        await engine.stop()
+        await place.close()
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+
+
+def build(installation: Installation, stopping: asyncio.Event, port: int | None) -> FastAPI:
+    """Pages and API as one application."""
+    settings = installation.settings
+    secure = bool(settings.tls) or settings.public_url.startswith("https://")
+    app = FastAPI(title="Comserv", openapi_url=None, docs_url=None, redoc_url=None)
+    pages = web.mount(
+        app, installation.services, secure=secure, port=port, public_url=settings.public_url, stopping=stopping
+    )
+    assets = Assets()
+    app.mount("/api/v1", application(installation.services, [assets.url(name) for name in STYLESHEETS]))
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        return web.framework_refusal(pages, request, error)
+
+    @app.exception_handler(Exception)
+    async def crashed(request: Request, error: Exception) -> Response:
+        return web.crash(pages, request)
+
+    return app
+
+
+class Server(uvicorn.Server):
+    """Ends the live streams as soon as it is told to stop, so that no open tab delays it."""
+
+    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+        self.listens = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listens.set()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        self._stopping.set()
+
+
+def serve(settings: Settings) -> None:
+    """Runs until SIGINT or SIGTERM. Raises ConfigurationError for settings that cannot work."""
+    log.configure(settings.log_level, settings.log_format)
+    listening.check(settings)
+    installation = wire(settings)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve(settings, installation))
+
+
+async def _serve(settings: Settings, installation: Installation) -> None:
+    stopping = asyncio.Event()
+    certificate = listening.certificate(settings)
+    listener = listening.bind(settings)
+    port = listener.getsockname()[1]
+    try:
+        async with running(installation):
+            app = build(installation, stopping, port)
+            config = uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=STOP_WITHIN,
+                timeout_keep_alive=30,
+                ws="none",
+                lifespan="off",
+                proxy_headers=bool(settings.behind_proxy),
+                forwarded_allow_ips=settings.behind_proxy or None,
+                ssl_certfile=certificate.chain if certificate else None,
+                ssl_keyfile=certificate.key if certificate else None,
+            )
+            server = Server(config, stopping)
+            ending = asyncio.create_task(_end_streams(stopping, installation.services))
+            announcing = asyncio.create_task(_announce(server, installation, port, certificate))
+            try:
+                await server.serve([listener])
+            finally:
+                stopping.set()
+                announcing.cancel()
+                await asyncio.gather(announcing, ending, return_exceptions=True)
+    finally:
+        listener.close()
+        await installation.close()
+
+
+async def _end_streams(stopping: asyncio.Event, services: Services) -> None:
+    await stopping.wait()
+    await services.live.stop()
+
+
+async def _announce(
+    server: Server, installation: Installation, port: int, certificate: listening.Certificate | None
+) -> None:
+    """Says where it listens; the set-up link only to a terminal, never into a log."""
+    await server.listens.wait()
+    base = listening.base_url(installation.settings, port)
+    logger.info("listening", url=base)
+    sessions = installation.services.sessions
+    told = [f"Comserv listens on {base}"]
+    if certificate and certificate.fingerprint:
+        told.append(f"Its certificate's SHA-256 fingerprint: {certificate.fingerprint}")
+    if not await sessions.set_up():
+        if sys.stdout.isatty():
+            link = f"{base}/set-up/{await sessions.make_setup_link()}"
+            told.append(f"Make the first administrator here, within an hour: {link}")
+        else:
+            told.append("Nobody can sign in yet. For a link that makes the first administrator: comserv setup-link")
+    print("\n".join(told), flush=True)  # noqa: T201 # for the person who started it
+
+
+__all__ = ["Installation", "build", "open_installation", "running", "serve", "wire"]
