@@ -16,7 +16,7 @@ NUMBERS = ("enabled", "all", "bwlimit", "ionice", "lockwait", "pigz", "protected
 
 def jobs(estate: Estate) -> dict[str, dict[str, str]]:
     """The jobs by id."""
-    return estate.sections.setdefault("jobs/backup", {})
+    return estate.sections.setdefault("jobs", {})
 
 
 def bad(parameter: str, text: str) -> ApiError:

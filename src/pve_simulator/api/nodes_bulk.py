@@ -89,3 +89,46 @@ async def suspend_all(call: Call) -> str:
             await act(call, run, guest, "suspend", {"todisk": True})
 
     return call.task("suspendall", "", work)
+
+
+def everywhere(call: Call, running: bool) -> list[Guest]:
+    """The guests of the cluster that are meant by `vms`, or all whom the caller may switch."""
+    wanted = names(call.get("vms", ""))
+    return [
+        guest
+        for guest in call.estate.guests.values()
+        if (str(guest.vmid) in wanted or not wanted)
+        and (guest.process is not None) == running
+        and not guest.template
+        and call.may(f"/vms/{guest.vmid}", "VM.PowerMgmt")
+    ]
+
+
+def bulk(call: Call, kind_of_task: str, verb: str, listed: list[Guest], action: str, options: dict[str, Any]) -> str:
+    """One task for guests on any node."""
+
+    async def work(run: Run) -> None:
+        run.log(f"{verb} guests: {', '.join(str(guest.vmid) for guest in listed)}")
+        for guest in listed:
+            run.log(f"{verb} {kind(guest)}")
+        await asyncio.gather(*(act(call, run, guest, action, options) for guest in listed))
+
+    return call.task(kind_of_task, "", work)
+
+
+@endpoint("POST", "/cluster/bulk-action/guest/start")
+async def bulk_start(call: Call) -> str:
+    return bulk(call, "bulk-start", "Starting", everywhere(call, running=False), "start", {})
+
+
+@endpoint("POST", "/cluster/bulk-action/guest/shutdown")
+async def bulk_shutdown(call: Call) -> str:
+    options = {"forceStop": call.get("force-stop", True), "timeout": call.get("timeout", 180)}
+    return bulk(call, "bulk-shutdown", "Shutting down", everywhere(call, running=True), "shutdown", options)
+
+
+@endpoint("POST", "/cluster/bulk-action/guest/suspend")
+async def bulk_suspend(call: Call) -> str:
+    listed = [guest for guest in everywhere(call, running=True) if guest.type == "qemu"]
+    options = {"todisk": bool(call.get("to-disk"))}
+    return bulk(call, "bulk-suspend", "Suspending", listed, "suspend", options)

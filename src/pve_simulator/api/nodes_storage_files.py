@@ -12,6 +12,7 @@ import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 
+from pve_simulator.api.nodes_system import TEMPLATES
 from pve_simulator.call import Call, endpoint
 from pve_simulator.errors import ApiError, ParameterError, TaskError
 from pve_simulator.qemu import volumes
@@ -155,5 +156,25 @@ async def download(call: Call) -> str:
             raise TaskError(f"failed to verify file: {reason}")
         put(run, storage, node, content, name, found.length, found.head)
         run.log(f"download of '{url}' to '{path}' finished")
+
+    return call.task("download", name, work)
+
+
+@endpoint("POST", "/nodes/{node}/aplinfo")
+async def download_template(call: Call) -> str:
+    """A container template of the publisher's list; its size is made up."""
+    node, name = call.node.name, call["template"]
+    if name not in {row[2] for row in TEMPLATES}:
+        raise ParameterError({"template": "no such template"})
+    call.check(f"/storage/{call['storage']}", "Datastore.AllocateTemplate")
+    storage = volumes.usable(call.server, call["storage"], node)
+    url = f"http://download.proxmox.com/images/system/{name}"
+    target = volumes.path(storage, f"{storage.id}:vztmpl/{name}")
+
+    async def work(run: Run) -> None:
+        run.log(f"downloading {url} to {target}")
+        await run.sleep(3)
+        put(run, storage, node, "vztmpl", name, 120 * CHUNK, b"")
+        run.log(f"download of '{url}' to '{target}' finished")
 
     return call.task("download", name, work)
