@@ -70,6 +70,7 @@ class Estate:
         self.open_jobs: dict[str, Job] = {}
         self.revision = 0
         """Grows whenever anything that a list shows has changed."""
+        self._moved = asyncio.Condition()
 
     async def load(self) -> None:
         async with self._db.read() as tx:
@@ -80,7 +81,26 @@ class Estate:
             self.open_jobs = {job.id: job for job in page.items}
         for gone in self._known.keys() - {server.id for server in found}:
             del self._known[gone]
-        self.revision += 1
+        await self._move()
+
+    async def _move(self) -> None:
+        async with self._moved:
+            self.revision += 1
+            self._moved.notify_all()
+
+    async def seen(self, server_id: str, seconds: float) -> bool:
+        """Waits until the server's first picture, or the words of its first failure, are here; False after so many seconds."""
+
+        def is_seen() -> bool:
+            known = self._known.get(server_id)
+            return known is not None and (known.picture.as_of is not None or bool(known.health.error_title))
+
+        async with self._moved:
+            try:
+                await asyncio.wait_for(self._moved.wait_for(is_seen), seconds)
+            except TimeoutError:
+                return False
+        return True
 
     async def _read(self, tx: Transaction, server: Server) -> None:
         addresses: dict[int, list[KnownAddress]] = {}
@@ -116,7 +136,7 @@ class Estate:
             await self._apply_guest(change.key)
         else:
             await self._apply_server(change)
-        self.revision += 1
+        await self._move()
 
     async def _apply_job(self, job_id: str) -> None:
         async with self._db.read() as tx:

@@ -15,7 +15,6 @@ from comserv.domain.picture import Health, Picture, Storage
 from comserv.domain.pveum import setup_lines
 from comserv.domain.server import Server, ServerState, Tls, TokenId, parse_address
 from comserv.persistence import jobs, servers
-from comserv.persistence.changes import Subscription, Topic
 from comserv.persistence.database import Database
 from comserv.persistence.servers import LastTest
 from comserv.proxmox.probe import probe
@@ -142,12 +141,11 @@ class Servers:
         deadline = time.monotonic() + FIRST_SWEEP_WITHIN
         stages = await self._stages(new.server(), new.token_secret)
         self._refuse_failed(stages)
-        async with self._db.changes.subscribe(Topic.PICTURE, Topic.HEALTH) as changes:
-            async with self._db.write() as tx:
-                await servers.add(tx, new.server(), new.token_secret)
-                await servers.keep_test(tx, new.id, stages)
-                await write_audit(tx, actor, "add_server", f"server {new.id}", detail=", ".join(new.addresses))
-            await self._first_picture(new.id, changes, max(0.5, deadline - time.monotonic()))
+        async with self._db.write() as tx:
+            await servers.add(tx, new.server(), new.token_secret)
+            await servers.keep_test(tx, new.id, stages)
+            await write_audit(tx, actor, "add_server", f"server {new.id}", detail=", ".join(new.addresses))
+        await self._estate.seen(new.id, max(0.5, deadline - time.monotonic()))
         return await self.get(actor, new.id)
 
     async def _free(self, server_id: str) -> None:
@@ -170,18 +168,6 @@ class Servers:
         except TimeoutError:
             return tuple(stages)
         return tuple(stages)
-
-    async def _first_picture(self, server_id: str, changes: Subscription, seconds: float) -> None:
-        async def wait() -> None:
-            async for _ in changes:
-                known = next((one for one in self._estate.servers() if one.server.id == server_id), None)
-                if known and (known.picture.as_of or known.health.error_title):
-                    return
-
-        try:
-            await asyncio.wait_for(wait(), seconds)
-        except TimeoutError:
-            return
 
     def _refuse_failed(self, stages: Iterable[Stage]) -> None:
         """One that answers but fails before the rights are looked at is refused; silence is not an answer."""
