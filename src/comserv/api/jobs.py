@@ -100,7 +100,7 @@ async def retry_job(who: Who, services: Given, job_id: JobId, again: Retry | Non
     return job_reply(await services.jobs.retry(who, job_id, again.secrets if again else {}))
 
 
-@router.get("/{job_id}/remains", **answers(Remains, 404, 409, 502, 503, needs=Action.RETRY_JOB))
+@router.get("/{job_id}/remains", **answers(Remains, 404, 409, 502, 503, needs=Action.SEE))
 async def get_remains(who: Who, services: Given, job_id: JobId) -> Response:
     """Asks the server what is left of a creation that did not end well."""
     found = await services.jobs.remains(who, job_id)

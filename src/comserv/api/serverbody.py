@@ -139,8 +139,13 @@ class ServerPatch(BaseModel):
     default_node: Short | None = Field(default=None, description="Empty: none.")
     enabled: bool | None = None
 
+    @property
+    def needs_addresses(self) -> bool:
+        """A fingerprint is that of the first address, so that has to be known."""
+        return self.tls is not None and bool(self.tls.fingerprint) and self.addresses is None
+
     def parsed(self, known_addresses: Sequence[str]) -> ServerEdit:
-        """known_addresses: those the server has now. Raises Invalid with every field that is wrong."""
+        """known_addresses: those the server has now, where they are needed. Raises Invalid with every field that is wrong."""
         faults = Faults()
         addresses = read_addresses(self.addresses, faults) if self.addresses is not None else None
         token_id = faults.read(parse_token_id, self.token_id, "token_id") if self.token_id is not None else None

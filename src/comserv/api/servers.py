@@ -95,8 +95,10 @@ async def get_server(who: Who, services: Given, server_id: ServerId) -> Response
 @router.patch("/{server_id}", **answers(Server, 404, 409, 422, needs=Action.MANAGE_SERVERS))
 async def edit_server(who: Who, services: Given, server_id: ServerId, changes: ServerPatch) -> Response:
     """Changes what is given. Addresses, TLS and token are tested before they count."""
-    view = await services.servers.get(who, server_id)
-    return reply(Server.of(await services.servers.edit(who, server_id, changes.parsed(view.server.addresses))))
+    addresses = ()
+    if changes.needs_addresses:
+        addresses = (await services.servers.get(who, server_id)).server.addresses
+    return reply(Server.of(await services.servers.edit(who, server_id, changes.parsed(addresses))))
 
 
 @router.delete("/{server_id}", **answers(None, 404, 409, needs=Action.MANAGE_SERVERS, status=204))

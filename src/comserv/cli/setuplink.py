@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
 def setup_link(json: Json = False) -> None:
     """Print a one-time link for the first administrator; the former one is void. Good for an hour."""
+    from comserv.listening import base_url
+
     chosen = settings()
-    base = chosen.public_url.rstrip("/") or f"{'https' if chosen.tls else 'http'}://{chosen.host}:{chosen.port}"
 
     async def work(services: "Services", _actor: "Actor") -> str:
         return await services.sessions.make_setup_link()
 
-    link = f"{base}/set-up/{act(work)}"
+    link = f"{base_url(chosen, chosen.port)}/set-up/{act(work)}"
     print_json({"link": link}) if json else say(link)
