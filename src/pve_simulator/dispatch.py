@@ -132,7 +132,10 @@ async def carry_out(server: Server, request: Request, method: Method, values: di
         if isinstance(data, Reply):  # a file
             data.privileged = privileged
             return data
-        return success(data, call.extra, request.form, privileged)
+        if isinstance(data, Reply):  # no JSON: a log as text, a file
+            return data
+        extra = {name: value for name, value in call.extra.items() if value}  # Perl drops a total of 0
+        return success(data, extra, request.form, privileged)
     except ApiError as error:
         return await refused(server, error, request.form, method.protected)
     except Exception:

@@ -26,6 +26,7 @@ HEADER_LINES, HEADER_BYTES = 64, 8192
 BODY_BYTES = 512 * 1024
 UPLOAD_BYTES = 256 * 1024 * 1024
 COMPRESS_ABOVE = 1024
+LINGER = 2.0  # seconds for which a refused body is still taken
 NEVER = 3600.0  # how long a request that is never answered is kept
 
 
@@ -87,6 +88,7 @@ class Connection:
         self.port = port
         self.generation = server.generation
         self.served = 0
+        self.unread = 0  # bytes of a body that was announced and not read
 
     async def run(self) -> None:
         """Serves until either side has enough."""
@@ -133,6 +135,8 @@ class Connection:
                 raise Flood
             name, _, value = line.partition(":")
             head.headers[name.strip().lower()] = value.strip()
+        length = head.headers.get("content-length", "")
+        self.unread = int(length) if length.isdigit() and len(length) < 12 else 0
         return head
 
     async def _line(self) -> str:
@@ -166,7 +170,16 @@ class Connection:
             raise Refused(text(400, "bad request"))
         if int(told) > limit:
             raise Refused(text(501, "for data too large"))
-        return await self.reader.readexactly(int(told))
+        body = await self.reader.readexactly(int(told))
+        self.unread = 0
+        return body
+
+    async def linger(self) -> None:
+        """Takes what a client is still sending, so that it comes to read why it was refused."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER):
+                while self.unread > 0 and (part := await self.reader.read(65536)):
+                    self.unread -= len(part)
 
     async def _send(self, head: Head, reply: Reply) -> bool:
         self.served += 1
@@ -179,6 +192,9 @@ class Connection:
         )
         self.writer.write(self._bytes(head, reply, stay))
         await self.writer.drain()
+        if self.unread:
+            await self.linger()
+            return False
         return stay
 
     def _bytes(self, head: Head, reply: Reply, stay: bool) -> bytes:
