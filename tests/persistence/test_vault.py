@@ -81,7 +81,7 @@ def test_a_key_file_that_others_can_read_is_refused_with_the_command_that_cures_
     assert refused.value.cure == f"Run: chmod 600 {path}"
 
 
-@pytest.mark.parametrize("text", ["", "short", "!!!", new_key()[:-8]])
+@pytest.mark.parametrize("text", ["", "short", "!!!", "QUFB" * 9])
 def test_what_is_no_key_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError):
         Vault(text)

@@ -246,6 +246,8 @@ class Engine:
                     await self._park(driver, next_try)
             except LostOwnership:
                 log.info("the server is not ours any more")
+                if self._leases.get(driver.lease.server) == driver.lease:
+                    del self._leases[driver.lease.server]
             finally:
                 del self._drivers[driver.job_id]
                 look = asyncio.create_task(self._look_after(driver))

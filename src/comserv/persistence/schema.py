@@ -1,5 +1,6 @@
 """The tables' version: migrations at start, in one transaction and under a lock."""
 
+import contextlib
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ async def migrate(url: URL) -> None:
     """
     if url.drivername.startswith("sqlite") and url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        _try_file(url.database)
     engine = create_async_engine(url, poolclass=NullPool)
     if engine.dialect.name == "sqlite":
         _allow_rebuilding_tables(engine)
@@ -40,6 +42,12 @@ async def migrate(url: URL) -> None:
             await connection.run_sync(_upgrade)
     finally:
         await engine.dispose()
+
+
+def _try_file(path: str) -> None:
+    """Raises sqlite3.OperationalError here, where no thread of the driver's is left behind."""
+    with contextlib.closing(sqlite3.connect(path, timeout=60)) as connection:
+        connection.execute("PRAGMA schema_version")
 
 
 def _allow_rebuilding_tables(engine: AsyncEngine) -> None:
