@@ -7,7 +7,6 @@ from typing import Any
 from pve_simulator.call import Call, endpoint
 from pve_simulator.errors import ApiError, ParameterError
 from pve_simulator.qemu import migration
-from pve_simulator.replies import JSON_TRUE
 from pve_simulator.tasks import Run
 
 MIGRATE = "/nodes/{node}/qemu/{vmid}/migrate"
@@ -24,7 +23,7 @@ async def precondition(call: Call) -> dict[str, Any]:
         "local_resources": [],
         "mapped-resources": [],
         "mapped-resource-info": {},
-        "has-dbus-vmstate": JSON_TRUE,
+        "has-dbus-vmstate": 1,
     }
     if guest.process is None:
         told["allowed_nodes"] = [name for name in others if not lacking[name]]

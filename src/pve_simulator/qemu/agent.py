@@ -23,14 +23,51 @@ Answer = Callable[["Server", "Guest"], Any]
 BLOCK = 128 * 1024**2  # bytes of a memory block
 VERSION = "10.0.13"
 SILENT = {"guest-suspend-hybrid", "guest-suspend-ram", "guest-suspend-disk", "guest-shutdown"}
-COMMANDS = """guest-network-get-route guest-get-load guest-get-cpustats guest-get-diskstats
-guest-ssh-remove-authorized-keys guest-ssh-add-authorized-keys guest-ssh-get-authorized-keys guest-get-osinfo
-guest-get-timezone guest-get-users guest-get-host-name guest-exec guest-exec-status guest-get-memory-block-info
-guest-set-memory-blocks guest-get-memory-blocks guest-set-user-password guest-get-fsinfo guest-get-disks guest-set-vcpus
-guest-get-vcpus guest-network-get-interfaces guest-suspend-hybrid guest-suspend-ram guest-suspend-disk guest-fstrim
-guest-fsfreeze-thaw guest-fsfreeze-freeze-list guest-fsfreeze-freeze guest-fsfreeze-status guest-file-flush
-guest-file-seek guest-file-write guest-file-read guest-file-close guest-file-open guest-shutdown guest-info
-guest-set-time guest-get-time guest-ping guest-sync guest-sync-delimited""".split()
+COMMANDS = [
+    "guest-network-get-route",
+    "guest-get-load",
+    "guest-get-cpustats",
+    "guest-get-diskstats",
+    "guest-ssh-remove-authorized-keys",
+    "guest-ssh-add-authorized-keys",
+    "guest-ssh-get-authorized-keys",
+    "guest-get-osinfo",
+    "guest-get-timezone",
+    "guest-get-users",
+    "guest-get-host-name",
+    "guest-exec",
+    "guest-exec-status",
+    "guest-get-memory-block-info",
+    "guest-set-memory-blocks",
+    "guest-get-memory-blocks",
+    "guest-set-user-password",
+    "guest-get-fsinfo",
+    "guest-get-disks",
+    "guest-set-vcpus",
+    "guest-get-vcpus",
+    "guest-network-get-interfaces",
+    "guest-suspend-hybrid",
+    "guest-suspend-ram",
+    "guest-suspend-disk",
+    "guest-fstrim",
+    "guest-fsfreeze-thaw",
+    "guest-fsfreeze-freeze-list",
+    "guest-fsfreeze-freeze",
+    "guest-fsfreeze-status",
+    "guest-file-flush",
+    "guest-file-seek",
+    "guest-file-write",
+    "guest-file-read",
+    "guest-file-close",
+    "guest-file-open",
+    "guest-shutdown",
+    "guest-info",
+    "guest-set-time",
+    "guest-get-time",
+    "guest-ping",
+    "guest-sync",
+    "guest-sync-delimited",
+]
 
 
 def info(server: Server, guest: Guest) -> dict[str, Any]:

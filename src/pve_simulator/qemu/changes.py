@@ -142,24 +142,29 @@ def delete(run: Run, guest: Guest, name: str, force: bool, order: list[str], mod
     value = guest.config.get(name, guest.pending.get(name))
     if value is None:
         return
+    check_protection(guest, name, value)
     modified.add(name)
     was_pending = guest.pending.pop(name, None)
-    protected = guest.config.get("protection") == "1"
     if name in order:
         order.remove(name)
         guest.pending["boot"] = boot_text(order)
         modified.add("boot")
     if UNUSED.fullmatch(name):
-        if protected:
-            raise ApiError(500, f"can't remove unused disk '{value}' - protection mode enabled")
         delete_unused(run, guest, name, value)
         return
-    if name in KEYS:
-        if protected:
-            raise ApiError(500, f"can't remove drive '{name}' - protection mode enabled")
-        if was_pending is not None:
-            pending.keep(run.server, guest, Drive.parse(name, was_pending))
+    if name in KEYS and was_pending is not None:
+        pending.keep(run.server, guest, Drive.parse(name, was_pending))
     guest.pending_delete[name] = force
+
+
+def check_protection(guest: Guest, name: str, value: str) -> None:
+    """Raises ApiError 500 for a disk of a protected VM."""
+    if guest.config.get("protection") != "1":
+        return
+    if UNUSED.fullmatch(name):
+        raise ApiError(500, f"can't remove unused disk '{value}' - protection mode enabled")
+    if name in KEYS:
+        raise ApiError(500, f"can't remove drive '{name}' - protection mode enabled")
 
 
 def delete_unused(run: Run, guest: Guest, name: str, volid: str) -> None:

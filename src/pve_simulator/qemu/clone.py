@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pve_simulator.errors import ApiError, TaskError
@@ -55,6 +55,10 @@ class Clone:
     def config(self) -> dict[str, str]:
         """The configuration that is cloned."""
         return self.source.snapshots[self.snapshot] if self.snapshot else self.source.config
+
+    def seen(self, source: Volume) -> Volume:
+        """A disk as it is read: one in a snapshot is whole, whatever it grew since."""
+        return replace(source, facts=volumes.content(source)) if self.snapshot else source
 
 
 def check(server: Server, clone: Clone) -> None:
@@ -178,11 +182,11 @@ async def copy_disk(run: Run, clone: Clone, guest: Guest, source: Volume, runnin
         if running:
             await mirror(run, clone, source, volume)
         else:
-            await volumes.copy(run, source, volume, guest.node, clone.bandwidth)
+            await volumes.copy(run, clone.seen(source), volume, guest.node, clone.bandwidth)
     except BaseException:
         run.server.estate.remove_volume(volume.volid, guest.node)
         raise
-    volume.facts = dict(source.facts)
+    volume.facts = volumes.content(source)
     return volume
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pve_simulator.errors import ApiError, TaskError
-from pve_simulator.qemu import highavailability, power, volumes
+from pve_simulator.qemu import disks, highavailability, power, volumes
 from pve_simulator.qemu.drives import drives, unused
 from pve_simulator.tasks import Run
 from pve_simulator.world.guest import Guest
@@ -59,7 +59,10 @@ def remove_volumes(run: Run, guest: Guest, unreferenced: bool) -> None:
     if unreferenced:
         owned = [volume for volume in server.estate.volumes.values() if volume.vmid == guest.vmid]
         named += [volume.volid for volume in owned if volume.content == "images" and volume.node in ("", guest.node)]
-    for volid in dict.fromkeys(named):
+    named = [volid for volid in dict.fromkeys(named) if ":" in volid and not volid.startswith("/")]
+    for volid in named:
+        disks.check_name(server, volid)
+    for volid in named:
         if volumes.owner(volid) != guest.vmid:
             continue
         try:

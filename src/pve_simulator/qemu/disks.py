@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from pve_simulator.call import Call
 from pve_simulator.errors import ApiError, ParameterError, TaskError
@@ -12,6 +14,9 @@ from pve_simulator.qemu.options import check_guest
 from pve_simulator.tasks import Run
 from pve_simulator.world.guest import Guest
 from pve_simulator.world.storage import Volume
+
+if TYPE_CHECKING:
+    from pve_simulator.server import Server
 
 GIB = 1024**3
 EFI_VARIABLES = 540_672  # bytes of OVMF's 4m variables; the older 2m ones take 128 KiB
@@ -65,14 +70,19 @@ def check_volume(call: Call, volid: str) -> None:
         if not call.is_root:
             raise ApiError(500, ABSOLUTE)
         return
-    storage = volumes.storage_of(call.server, name)
-    files = volumes.holds_files(storage)
-    if not (FILE_NAME if files else BLOCK_NAME).fullmatch(rest):
-        raise ApiError(500, f"unable to parse {'directory' if files else 'lvm'} volume name '{rest}'")
+    check_name(call.server, volid)
     if rest.startswith(("iso/", "vztmpl/", "import/")):
         call.check(f"/storage/{name}", "Datastore.AllocateSpace", "Datastore.Audit", any_of=True)
     elif volumes.owner(volid) != call["vmid"]:
         call.check(f"/storage/{name}", "Datastore.Allocate")
+
+
+def check_name(server: Server, volid: str) -> None:
+    """Raises ApiError 500 for a volume id that its storage cannot read."""
+    name, _, rest = volid.partition(":")
+    files = volumes.holds_files(volumes.storage_of(server, name))
+    if not (FILE_NAME if files else BLOCK_NAME).fullmatch(rest):
+        raise ApiError(500, f"unable to parse {'directory' if files else 'lvm'} volume name '{rest}'")
 
 
 async def make(run: Run, guest: Guest, drive: Drive) -> Drive:
@@ -137,6 +147,9 @@ async def import_disk(run: Run, guest: Guest, key: str, storage: str, source: st
     where = volumes.usable(run.server, volumes.parts(source)[0], guest.node)
     if found is None:
         raise TaskError(f"failed to stat '{volumes.path(where, source)}'")
+    found = replace(
+        found, size=int(found.facts.get("virtual", found.size))
+    )  # a file tells its own size, not the disk's
     run.log(f"create full clone of drive {'' if found.content == 'import' else key + ' '}({source})")
     wanted = volumes.Wanted(storage, guest.node, guest.vmid, found.size, form or found.format)
     volume = await volumes.allocate(run.server, wanted, run.log)

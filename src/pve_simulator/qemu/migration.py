@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from pve_simulator.errors import ApiError, ParameterError, TaskError
 from pve_simulator.qemu import machine, power, volumes
 from pve_simulator.qemu.drives import Drive, drives, human, unused
-from pve_simulator.replies import JSON_TRUE
 from pve_simulator.tasks import Run
 from pve_simulator.world.guest import Guest
 
@@ -107,7 +106,7 @@ async def move_volume(run: Run, guest: Guest, drive: Drive, target: str, storage
     await run.sleep(source.used / NETWORK_RATE)
     volumes.grow(server, volume, target, source.used)
     run.log(f"{source.used} bytes ({human(source.used)}) copied")
-    volume.facts = dict(source.facts)
+    volume.facts = volumes.content(source)
     server.estate.remove_volume(source.volid, guest.node)
     drive.file = volume.volid
     guest.config[drive.key] = str(drive)

@@ -65,8 +65,25 @@ CLOUD_INIT = {
 INTEGERS = {"snaptime", "migrate_speed", "template", "protection"}
 # Parameters of create and update that are no options.
 NO_OPTIONS = frozenset(
-    "node vmid digest delete revert skiplock force background_delay archive bwlimit live-restore pool start storage "
-    "unique ha-managed import-working-storage".split()
+    [
+        "node",
+        "vmid",
+        "digest",
+        "delete",
+        "revert",
+        "skiplock",
+        "force",
+        "background_delay",
+        "archive",
+        "bwlimit",
+        "live-restore",
+        "pool",
+        "start",
+        "storage",
+        "unique",
+        "ha-managed",
+        "import-working-storage",
+    ]
 )
 
 

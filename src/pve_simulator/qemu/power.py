@@ -268,7 +268,7 @@ def running_facts(guest: Guest) -> dict[str, str]:
     """What a saved state needs to run again."""
     facts = {"runningcpu": f"{guest.config.get('cpu', 'kvm64').split(',')[0]},+lahf_lm,+sep"}
     if guest.process:
-        facts["runningmachine"] = guest.process.machine.rpartition("+")[0] + "+pve0"
+        facts["runningmachine"] = guest.process.machine
     numbers = machine.cards(guest.config)
     if numbers:
         facts["running-nets-host-mtu"] = ",".join(f"net{number}=1500" for number in numbers)

@@ -45,6 +45,7 @@ async def grow(run: Run, guest: Guest, key: str, size: str) -> None:
         )
     await run.sleep(RESIZE)
     volume.size, drive.size = wanted, wanted
+    volume.facts[volumes.GROWN] = "1"
     guest.config[key] = str(drive)
     if not guest.process:
         run.log("Image resized.")
@@ -92,7 +93,6 @@ async def move(
         except BaseException:
             server.estate.remove_volume(volume.volid, node)
             raise
-        volume.facts = dict(source.facts)
         old, drive.file = drive.file, volume.volid
         drive.size = volume.size
         guest.config[key] = str(drive)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from pve_simulator import metrics
-from pve_simulator.qemu.drives import boot_disk, drives
 from pve_simulator.qemu import highavailability, machine
+from pve_simulator.qemu.drives import boot_disk, drives
 from pve_simulator.replies import JSON_TRUE
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 MIB = 1024**2
 KERNEL_KEEPS = 45_027_328  # bytes of memory that a Linux kernel does not count as its own
+LOOKED: weakref.WeakKeyDictionary[Server, set[int]] = weakref.WeakKeyDictionary()
 PRESSURES = tuple(f"pressure{kind}{share}" for kind in ("cpu", "io", "memory") for share in ("some", "full"))
 SUPPORT = {
     "backup-access-api": JSON_TRUE,
@@ -79,8 +81,17 @@ def use(server: Server, guest: Guest) -> dict[str, Any]:
     if process is None or not machine.system_up(server, guest):
         idle = dict.fromkeys(("cpu", "mem", "memhost", "netin", "netout", "diskread", "diskwrite"), 0)
         return {**idle, "uptime": figures["uptime"]}
+    figures["cpu"] *= seen_before(server, process.pid)
     names = ("cpu", "mem", "memhost", "netin", "netout", "diskread", "diskwrite", "uptime")
     return {name: figures[name] for name in names}
+
+
+def seen_before(server: Server, pid: int) -> bool:
+    """Whether a process was looked at before: its load is what it did since, and 0 at the first look."""
+    seen = LOOKED.setdefault(server, set())
+    known = pid in seen
+    seen.add(pid)
+    return known
 
 
 def inside(server: Server, guest: Guest, told: dict[str, Any]) -> dict[str, Any]:

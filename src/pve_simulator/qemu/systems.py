@@ -84,6 +84,7 @@ SYSTEMS = {
         hostname="guest1",
         cloud_init=False,
         password_tool=False,
+        boots=9.0,
     ),
 }
 

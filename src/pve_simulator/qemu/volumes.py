@@ -32,6 +32,7 @@ DATA_RATE = GIB  # bytes of data copied in a second
 EMPTY = 4 * MIB  # volumes that hold less are copied at once
 STEP = 0.03  # part of a copy between two lines of its log
 ALLOCATION = 0.02  # seconds to make a volume
+GROWN = "grown"  # a fact: the volume got longer after it was made
 CLOUD_INIT_SIZE = 4 * MIB
 
 
@@ -235,9 +236,14 @@ async def copy(run: Run, source: Volume, target: Volume, node: str, bandwidth: i
         raise TaskError(f"copy failed: {convert(run.server, source, target)} failed: exit code 1") from None
     except asyncio.CancelledError:
         raise TaskError(f"copy failed: {convert(run.server, source, target)} failed: interrupted by signal") from None
-    if data or source.format == "raw":
+    if data or source.format == "raw" or GROWN in source.facts:  # what qemu-img finds unallocated at the end
         run.log(f"transferred {whole} of {whole} (100.00%)")
-    target.facts = dict(source.facts)
+    target.facts = content(source)
+
+
+def content(volume: Volume) -> dict[str, str]:
+    """What a volume holds, for its copy."""
+    return {name: value for name, value in volume.facts.items() if name != GROWN}
 
 
 class NoSpace(Exception):
@@ -278,7 +284,7 @@ def link(server: Server, base: Volume, node: str, vmid: int, log: Log) -> Volume
     else:
         log(f'  Logical volume "{name}" created.')
     volume = Volume(
-        volid, "images", form, base.size, "", taken, int(time.time()), vmid, base.volid, facts=dict(base.facts)
+        volid, "images", form, base.size, "", taken, int(time.time()), vmid, base.volid, facts=content(base)
     )
     return server.estate.add_volume(volume, node)
 
