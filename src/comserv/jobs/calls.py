@@ -231,7 +231,7 @@ class Caller:
             await self._stop_if_asked(upid)
 
         try:
-            return await self._watch.ended(upid, listen)
+            return await self._watch.ended(upid, listen, self.client)
         except TaskMissing:
             outcome = await self.look(look, self._sent(step, self.run.now()))
             if isinstance(outcome, AlreadySo | Adopt):

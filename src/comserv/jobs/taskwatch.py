@@ -36,8 +36,8 @@ class TaskWatch:
         self._watched: dict[str, dict[str, _Watched]] = {}
         self._pollers: dict[str, asyncio.Task[None]] = {}
 
-    async def ended(self, upid: Upid, listen: Listener | None = None) -> TaskStatus:
-        """Waits until the task has stopped. listen: gets the log's last lines about once a second, new ones or not, and once at the end.
+    async def ended(self, upid: Upid, listen: Listener | None = None, reader: Client | None = None) -> TaskStatus:
+        """Waits until the task has stopped. reader: the client that reads the log, so that its calls stand with their job. listen: gets the log's last lines about once a second, new ones or not, and once at the end.
 
         Raises TaskMissing where the node does not know it any more, and what the client raises.
         """
@@ -47,18 +47,18 @@ class TaskWatch:
             self._pollers[upid.node] = asyncio.create_task(self._poll(upid.node))
         try:
             if listen:
-                await self._tell(watched, listen)
+                await self._tell(watched, listen, reader or self._client)
             return await asyncio.shield(watched.ended)
         finally:
             if on_node.get(upid.text) is watched and not watched.ended.done():
                 del on_node[upid.text]
 
-    async def _tell(self, watched: _Watched, listen: Listener) -> None:
+    async def _tell(self, watched: _Watched, listen: Listener, reader: Client) -> None:
         lines: tuple[str, ...] = ()
         following = 0
         while True:
             over = watched.ended.done()
-            log = await self._client.task(watched.upid).log(following, LINES)
+            log = await reader.task(watched.upid).log(following, LINES)
             if log.lines:
                 lines = (*lines, *log.lines)[-LINES:]
                 following += len(log.lines)
