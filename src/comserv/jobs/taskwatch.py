@@ -37,7 +37,9 @@ class TaskWatch:
         self._pollers: dict[str, asyncio.Task[None]] = {}
 
     async def ended(self, upid: Upid, listen: Listener | None = None, reader: Client | None = None) -> TaskStatus:
-        """Waits until the task has stopped. reader: the client that reads the log, so that its calls stand with their job. listen: gets the log's last lines about once a second, new ones or not, and once at the end.
+        """Waits until the task has stopped. reader: the client that reads the log, so that its calls stand with their job.
+
+        listen: gets the log's last lines about once a second, new ones or not, and once at the end.
 
         Raises TaskMissing where the node does not know it any more, and what the client raises.
         """
