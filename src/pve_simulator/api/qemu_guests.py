@@ -6,7 +6,18 @@ from typing import Any
 
 from pve_simulator.call import Call, endpoint
 from pve_simulator.errors import ApiError, PermissionDenied
-from pve_simulator.qemu import changes, cloudinit, create, destroy, disks, options, snapshots, status, volumes
+from pve_simulator.qemu import (
+    changes,
+    cloudinit,
+    create,
+    destroy,
+    disks,
+    options,
+    restoring,
+    snapshots,
+    status,
+    volumes,
+)
 from pve_simulator.qemu.drives import KEYS, Drive, drives
 from pve_simulator.qemu.power import find
 from pve_simulator.tasks import Run
@@ -61,7 +72,7 @@ async def new(call: Call) -> str:
         cloudinit.check_keys(call["sshkeys"])
     check_right(call, pool)
     if "archive" in call:
-        raise restored(call)
+        return restoring.begin(call, pool)
     named = {name: value for name, value in call.parameters.items() if name not in options.NO_OPTIONS}
     values = {name: options.text(value) for name, value in named.items()}
     disks.check_access(call, [Drive.parse(name, value) for name, value in values.items() if name in KEYS])
@@ -92,14 +103,6 @@ def check_right(call: Call, pool: str | None) -> None:
         return
     if not (pool and call.may(f"/pool/{pool}", "VM.Allocate")):
         raise PermissionDenied
-
-
-def restored(call: Call) -> ApiError:
-    """Why an archive cannot be restored: it is not there, or that is not simulated."""
-    archive = call["archive"]
-    if call.estate.volume(archive, call.node.name) is None:
-        return ApiError(500, f"volume '{archive}' does not exist")
-    return ApiError(501, "restoring archives is not simulated")
 
 
 @endpoint("DELETE", VM)
