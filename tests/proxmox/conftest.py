@@ -16,11 +16,6 @@ TOKEN = TokenId("comserv", "pve", "manager")
 QUICK = Timeouts(connect=1.0, read=0.4, whole=2.0)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("certificates"))
