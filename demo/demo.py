@@ -96,10 +96,12 @@ def ask(base: str, token: str, method: str, path: str, body: Any = None) -> tupl
         return error.code, json.loads(error.read() or b"null")
 
 
-def wait_for(what: str, limit: float, check: Any) -> Any:
-    """Until check() gives something; raises SystemExit after `limit` seconds."""
+def wait_for(what: str, limit: float, check: Any, child: subprocess.Popen[str] | None = None) -> Any:
+    """Until check() gives something; raises SystemExit after `limit` seconds, or where the child has ended."""
     end = time.monotonic() + limit
     while time.monotonic() < end and not stopping.is_set():
+        if child is not None and child.poll() is not None:
+            break
         with contextlib.suppress(OSError):
             if found := check():
                 return found
@@ -145,7 +147,12 @@ class Demo:
         base = f"http://127.0.0.1:{port}"
         os.environ.update(COMSERV_DATA_DIR=str(FOLDER / "comserv"), COMSERV_HOST="127.0.0.1", COMSERV_PORT=str(port))
         self.children["comserv"] = start("comserv", [str(BIN / "comserv"), "serve"])
-        wait_for("Comserv", 45, lambda: urllib.request.urlopen(f"{base}/api/v1/health", timeout=5).status == 200)
+        wait_for(
+            "Comserv",
+            45,
+            lambda: urllib.request.urlopen(f"{base}/api/v1/health", timeout=5).status == 200,
+            self.children["comserv"],
+        )
         if first and "token" not in self.state:
             comserv(
                 "user", "create", "demo", "--role", "admin", "--password-stdin", given=secrets.token_urlsafe(24) + "\n"
