@@ -23,7 +23,7 @@ Answer = Callable[["Server", "Guest"], Any]
 BLOCK = 128 * 1024**2  # bytes of a memory block
 VERSION = "10.0.13"
 SILENT = {"guest-suspend-hybrid", "guest-suspend-ram", "guest-suspend-disk", "guest-shutdown"}
-COMMANDS = [
+COMMANDS = (
     "guest-network-get-route",
     "guest-get-load",
     "guest-get-cpustats",
@@ -67,7 +67,7 @@ COMMANDS = [
     "guest-ping",
     "guest-sync",
     "guest-sync-delimited",
-]
+)
 
 
 def info(server: Server, guest: Guest) -> dict[str, Any]:

@@ -30,6 +30,7 @@ def read(call: Call) -> Change:
     skiplock = only_root(call)
     names = {name: value for name, value in call.parameters.items() if name not in options.NO_OPTIONS}
     values = {name: options.text(value) for name, value in names.items()}
+    check_script(call, values)
     if "sshkeys" in values:
         cloudinit.check_keys(values["sshkeys"])
     if not values and "delete" not in call and "revert" not in call:
@@ -39,7 +40,6 @@ def read(call: Call) -> Change:
     options.check_options(call, change.delete)
     options.check_options(call, list(values))
     options.check_values(call, values)
-    check_script(call, values)
     disks.check_access(call, [Drive.parse(name, value) for name, value in values.items() if name in KEYS])
     change.values = {name: options.filed(name, value) for name, value in values.items()}
     if "cipassword" in change.values:

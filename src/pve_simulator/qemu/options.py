@@ -65,7 +65,7 @@ CLOUD_INIT = {
 INTEGERS = {"snaptime", "migrate_speed", "template", "protection"}
 # Parameters of create and update that are no options.
 NO_OPTIONS = frozenset(
-    [
+    (
         "node",
         "vmid",
         "digest",
@@ -83,7 +83,7 @@ NO_OPTIONS = frozenset(
         "unique",
         "ha-managed",
         "import-working-storage",
-    ]
+    )
 )
 
 

@@ -81,7 +81,8 @@ def use(server: Server, guest: Guest) -> dict[str, Any]:
     if process is None or not machine.system_up(server, guest):
         idle = dict.fromkeys(("cpu", "mem", "memhost", "netin", "netout", "diskread", "diskwrite"), 0)
         return {**idle, "uptime": figures["uptime"]}
-    figures["cpu"] *= seen_before(server, process.pid)
+    if not seen_before(server, process.pid):
+        figures["cpu"] = 0
     names = ("cpu", "mem", "memhost", "netin", "netout", "diskread", "diskwrite", "uptime")
     return {name: figures[name] for name in names}
 
