@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +16,13 @@ from typing import Any
 
 from pve_simulator import api
 from pve_simulator.clock import Clock
-from pve_simulator.listener import Listener
+from pve_simulator.listener import BACKLOG, Listener
 from pve_simulator.persistence import Keeper
 from pve_simulator.server import Server
 from pve_simulator.worlds import Plan, make
+
+
+ATTEMPTS = 50  # to find free ports in a row
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,19 +81,36 @@ async def serve(options: argparse.Namespace) -> int:
 
 
 def build(options: argparse.Namespace, keeper: Keeper) -> tuple[list[Server], list[Listener]]:
-    """Servers and their ports; the first port may be any, the others follow it."""
+    """Servers and their ports."""
     servers: list[Server] = []
     listeners: list[Listener] = []
-    for number in range(options.servers):
+    for number, bound in enumerate(ports(options.port, options.servers)):
         plan = Plan(options.world, options.nodes, options.guests, options.templates, options.seed, number)
         estate = keeper.estate(number) or make(plan)
         server = Server(estate, Clock(options.speed), keeper.certificates(number))
-        port = options.port if number == 0 else listeners[0].port + number
-        listener = Listener(server, port)
+        listener = Listener(server, bound)
         server.port = listener.port
         servers.append(server)
         listeners.append(listener)
     return servers, listeners
+
+
+def ports(first: int, count: int) -> list[socket.socket]:
+    """Sockets on consecutive ports; `first` 0 looks for as many free ones in a row. Raises OSError."""
+    for attempt in range(ATTEMPTS):
+        bound: list[socket.socket] = []
+        try:
+            for number in range(count):
+                port = bound[0].getsockname()[1] + number if bound else first
+                bound.append(socket.create_server(("127.0.0.1", port), backlog=BACKLOG))
+        except OSError:
+            for taken in bound:
+                taken.close()
+            if first or attempt == ATTEMPTS - 1:
+                raise
+        else:
+            return bound
+    raise AssertionError("the last attempt returns or raises")
 
 
 def announcement(servers: list[Server]) -> dict[str, Any]:

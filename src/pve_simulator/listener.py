@@ -19,11 +19,11 @@ FIRST_BYTE = 10.0  # seconds a new connection may stay silent
 
 
 class Listener:
-    """Serves one server on one port of the loopback interface."""
+    """Serves one server on one port, given as a listening socket."""
 
-    def __init__(self, server: Server, port: int) -> None:
+    def __init__(self, server: Server, bound: socket.socket) -> None:
         self.server = server
-        self.socket = socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
+        self.socket = bound
         self.socket.setblocking(False)
         self.port: int = self.socket.getsockname()[1]
         self.connections: set[asyncio.Task[None]] = set()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -149,15 +151,64 @@ def test_a_task_is_slowed_down_by_the_factor(faulty: Simulator, vm: str) -> None
     assert time.monotonic() - began >= 0.5
 
 
-def test_the_agent_can_be_silenced(faulty: Simulator, vm: str) -> None:
-    faulty.finished(faulty.call("POST", f"{vm}/status/start").data)
+@pytest.fixture
+def clone(faulty: Simulator) -> Iterator[str]:
+    """The API path of a fresh, stopped clone of the first template."""
+    template, vmid = faulty.told["templates"][0], faulty.call("GET", "/cluster/nextid").data
+    guests = faulty.control("GET", "world")["guests"]
+    node = next(guest["node"] for guest in guests if guest["vmid"] == template)
+    upid = faulty.call("POST", f"/nodes/{node}/qemu/{template}/clone", newid=vmid).data
+    assert faulty.finished(upid)["exitstatus"] == "OK"
+    path = f"/nodes/{node}/qemu/{vmid}"
+    yield path
+    faulty.control("DELETE", "faults")
+    faulty.finished(faulty.call("POST", f"{path}/status/stop").data)
+    faulty.finished(faulty.call("DELETE", path).data)
+
+
+def test_the_agent_answers_within_ten_seconds_and_can_be_silenced(faulty: Simulator, clone: str) -> None:
+    faulty.finished(faulty.call("POST", f"{clone}/status/start").data)
     end = time.monotonic() + 10
-    while faulty.call("POST", f"{vm}/agent/ping").status != 200:
+    while faulty.call("POST", f"{clone}/agent/ping").status != 200:
         assert time.monotonic() < end, "the agent answers within 10 s of the real server"
         time.sleep(0.1)
-    rule(faulty, "agent_silent", node="pve2")
-    answer = faulty.call("POST", f"{vm}/agent/ping")
+    rule(faulty, "agent_silent", "/agent/")
+    answer = faulty.call("POST", f"{clone}/agent/ping")
     assert (answer.status, answer.reason) == (500, "QEMU guest agent is not running")
+
+
+def test_a_node_that_dies_leaves_what_was_half_made_and_its_lock(starting: Callable[..., Simulator]) -> None:
+    simulator = starting("--nodes", "2", "--guests", "0", "--templates", "2", "--speed", "10")
+    template = next(
+        guest for guest in simulator.control("GET", "world")["guests"] if guest["template"] and guest["node"] == "pve2"
+    )
+    rule(simulator, "task_slow", "/clone$", factor=1000, times=1)
+    upid = simulator.call("POST", f"/nodes/pve2/qemu/{template['vmid']}/clone", newid=500, full=1).data
+    time.sleep(0.3)
+    rule(simulator, "node_down", node="pve2", dies=True)
+    assert simulator.call("GET", f"/nodes/pve2/tasks/{upid}/status").status == 595
+    simulator.control("DELETE", "faults")
+    assert simulator.call("GET", f"/nodes/pve2/tasks/{upid}/status").data["exitstatus"] == "unexpected status"
+    left = next(guest for guest in simulator.control("GET", "world")["guests"] if guest["vmid"] == 500)
+    assert left["lock"] == "clone"
+
+
+def test_a_call_on_its_way_to_a_node_that_is_lost_is_596_after_five_seconds(
+    starting: Callable[..., Simulator],
+) -> None:
+    simulator = starting("--nodes", "2", "--guests", "0", "--templates", "2", "--speed", "10")
+    template = next(
+        guest for guest in simulator.control("GET", "world")["guests"] if guest["template"] and guest["node"] == "pve2"
+    )
+    rule(simulator, "task_slow", "/clone$", factor=1000, times=1)
+    simulator.call("POST", f"/nodes/pve2/qemu/{template['vmid']}/clone", newid=500, full=1)
+    time.sleep(0.2)
+    with ThreadPoolExecutor(1) as pool:  # waits for the target's lock, up to 10 s of the real server
+        waiting = pool.submit(simulator.call, "PUT", "/nodes/pve2/qemu/500/config", memory=64)
+        time.sleep(0.3)
+        rule(simulator, "node_down", node="pve2")
+        answer = waiting.result()
+    assert (answer.status, answer.reason, answer.body) == (596, "Broken pipe", b"")
 
 
 def test_a_full_storage_fails_the_task_that_writes_to_it(faulty: Simulator) -> None:
@@ -169,7 +220,7 @@ def test_a_full_storage_fails_the_task_that_writes_to_it(faulty: Simulator) -> N
 
 def test_a_rule_that_makes_no_sense_is_refused(faulty: Simulator) -> None:
     for bad in ({"effect": "explode"}, {"effect": "delay", "match": {"path": "("}}, ["x"]):
-        answer = faulty.send("POST", "/_sim/faults", __import__("json").dumps(bad))
+        answer = faulty.send("POST", "/_sim/faults", json.dumps(bad))
         assert answer.status == 400
     assert faulty.control("GET", "faults") == []
 

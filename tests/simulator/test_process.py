@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -109,8 +110,8 @@ def test_a_task_that_died_with_the_process_has_ended_after_the_restart(
 ) -> None:
     options = ("--world", "recorded", "--state", str(tmp_path))
     first = starting(*options)
+    assert first.finished(first.call("POST", "/nodes/pve1/qemu", vmid=100, memory=64).data)
     first.control("POST", "faults", [{"match": {}, "effect": "task_slow", "factor": 1000}])
-    assert first.finished(first.call("POST", "/nodes/pve1/qemu", vmid=100, memory=64).data, 60)
     upid = first.call("POST", "/nodes/pve1/qemu/100/status/start").data
     time.sleep(1.2)
     first.kill()
@@ -128,8 +129,6 @@ def test_nothing_but_the_line_is_printed(starting: Callable[..., Simulator]) -> 
 
 
 def test_two_simulators_of_one_port_are_told_apart(starting: Callable[..., Simulator]) -> None:
-    import subprocess
-
     simulator = starting("--guests", "1")
     command = [str(part) for part in simulator.process.args]  # type: ignore[union-attr]
     command[command.index("--port") + 1] = str(simulator.port)
