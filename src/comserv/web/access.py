@@ -76,7 +76,7 @@ def router(web: Web) -> APIRouter:
             return response
         return entered(request, signed_in, then)
 
-    @routes.get("/enter/{token}")
+    @routes.get("/sign-in/link/{token}")
     async def enter(request: Request, token: str) -> Response:
         """The demo's one-time link."""
         known = web.cookies.read(request)

@@ -199,7 +199,7 @@ def _secret(form: FormData) -> str:
     return value if isinstance(value, str) else ""
 
 
-OF_TEMPLATE = ("cpu_cores", "memory_gib", "disk_gb", "bridge")
+OF_TEMPLATE = ("template", "cpu_cores", "memory_gib", "disk_gb", "bridge", "user")
 
 
 def begin(key: str, server: str, template: TemplateChoice | None) -> dict[str, str]:
@@ -218,6 +218,7 @@ def begin(key: str, server: str, template: TemplateChoice | None) -> dict[str, s
             "memory_gib": "" if template.memory_mb is None else f"{template.memory_mb / 1024:g}",
             "disk_gb": "" if template.disk_gb is None else f"{template.disk_gb:.0f}",
             "bridge": template.bridge,
+            "user": template.user,
         }
     return values
 

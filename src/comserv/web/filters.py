@@ -1,9 +1,12 @@
 """Filters that live in the address: `?server=lab,rack&tag=prod&q=web`, shown as chips and typed as `tag:prod web`."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from starlette.datastructures import QueryParams
+
+_TYPED = re.compile(r'([a-z]+:)?(?:"([^"]*)"|([^\s"]+))')
 
 
 @dataclass(frozen=True)
@@ -41,15 +44,15 @@ class Filter:
 def read(params: QueryParams, names: tuple[str, ...], others: tuple[str, ...] = ("sort",)) -> tuple[Filter, bool]:
     """The filter of an address, and whether something new was typed that belongs into the address as chips.
 
-    `add` is what was typed into the filter field: words are text, `name:value` is a term.
+    `add` is what was typed into the filter field: words are text, `name:value` is a term, "quotes" hold words together.
     """
     terms = {name: tuple(filter(None, params.get(name, "").split(","))) for name in names}
     words = [params.get("q", "").strip()]
-    for word in params.get("add", "").split():
-        name, colon, value = word.partition(":")
-        if colon and name in names and value:
+    for name, quoted, plain in _TYPED.findall(params.get("add", "")):
+        value, name = quoted or plain, name.removesuffix(":")
+        if name in names and value:
             terms[name] = tuple(dict.fromkeys((*terms[name], *value.split(","))))
         else:
-            words.append(word)
+            words.append(f"{name}:{value}" if name else value)
     kept = {name: params.get(name, "") for name in others}
     return Filter(terms, " ".join(filter(None, words)), kept), "add" in params

@@ -10,7 +10,6 @@ from comserv.domain.change import ChangeRequest, parse_change_request
 from comserv.domain.errors import ComservError, Conflict, Invalid, ProxmoxError
 from comserv.domain.guest import AgentReport, GuestConfig
 from comserv.domain.hardware import NetworkCard, agent_enabled, cores_of, disks, memory_mib, network_card
-from comserv.domain.ownership import strip_marker
 from comserv.domain.person import Action, Actor
 from comserv.services.guests import Deletion, GuestLive, GuestView
 from comserv.services.jobs import JobQuery
@@ -195,7 +194,7 @@ def _register_parts(web: Web) -> None:
         return web.pages.text(
             "part/guest-live.html",
             live=seen,
-            facts=config_facts(seen.config),
+            facts=config_facts(seen),
             cards=cards(seen.config),
             may_change=actor.may(Action.CHANGE_GUEST),
         )
@@ -239,8 +238,9 @@ def name_of(view: GuestView) -> str:
     return view.guest.name or str(view.guest.key.vmid)
 
 
-def config_facts(config: GuestConfig) -> Mapping[str, Any]:
+def config_facts(live: GuestLive) -> Mapping[str, Any]:
     """The configuration in the words of the page."""
+    config = live.config
     return {
         "cores": cores_of(config),
         "cpu": config.get("cpu"),
@@ -252,7 +252,7 @@ def config_facts(config: GuestConfig) -> Mapping[str, Any]:
         "on_boot": config.get("onboot") == "1",
         "agent": agent_enabled(config),
         "protection": config.get("protection") == "1",
-        "notes": strip_marker(config.get("description")),
+        "notes": live.notes,
         "os": config.get("ostype"),
     }
 
@@ -278,7 +278,7 @@ def current(live: GuestLive) -> dict[str, str]:
         "memory_mb": str(memory_mib(config)),
         "name": config.get("name") or config.get("hostname") or live.view.guest.name,
         "tags": " ".join(live.view.guest.tags),
-        "notes": strip_marker(config.get("description")),
+        "notes": live.notes,
         "start_on_boot": "1" if config.get("onboot") == "1" else "",
     }
     return values | {f"was.{name}": value for name, value in values.items()}

@@ -23,6 +23,7 @@ from comserv.web.pages import Page
 from comserv.web.verbs import POWER, Verb
 
 TERMS = ("server", "node", "state", "tag", "type")
+TEMPLATE = "template"
 SHOWN = 100
 MOST_SELECTED = 500
 
@@ -68,14 +69,16 @@ class OutcomesPage(Page):
 
 
 def query_of(chosen: Filter, params: QueryParams, limit: int = SHOWN) -> GuestQuery:
+    """`state:template` shows templates, which are else left out: they are no guests that anybody runs."""
+    states = chosen.terms["state"]
     return GuestQuery(
         text=chosen.text,
         servers=chosen.terms["server"],
         nodes=chosen.terms["node"],
-        statuses=chosen.terms["state"],
+        statuses=tuple(state for state in states if state != TEMPLATE),
         tags=chosen.terms["tag"],
         types=chosen.terms["type"],
-        templates=None,
+        templates=TEMPLATE in states,
         sort=params.get("sort") or "name",
         cursor=params.get("cursor", ""),
         limit=limit,

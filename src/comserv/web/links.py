@@ -21,6 +21,10 @@ def safe_return(then: str) -> str:
     return then if plain else overview()
 
 
+def sign_in_link(token: str) -> str:
+    return f"/sign-in/link/{quote(token, safe='')}"
+
+
 def set_up(token: str) -> str:
     return f"/set-up/{quote(token, safe='')}"
 
@@ -89,9 +93,17 @@ def subject(kind: str, name: str) -> str:
         return job(name)
     if kind == "server":
         return server(name)
+    if kind == "person":
+        return people(name)
     pages = {"guests": guests(), "jobs": jobs(), "servers": servers(), "people": people(), "audit": audit()}
-    more = {"account": account(), "create": create(), "add_server": add_server()}
+    more = {"account": account(), "create": create(), "add-server": add_server()}
     return (pages | more).get(name, overview())
+
+
+def audited(subject_words: str) -> str:
+    """Where an audit row's object leads, `guest rack/105`; empty where it has no page."""
+    kind, _, name = subject_words.partition(" ")
+    return subject(kind, name) if kind in ("guest", "job", "server", "person") and name else ""
 
 
 def query(terms: Mapping[str, str]) -> str:

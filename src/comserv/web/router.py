@@ -1,8 +1,10 @@
-"""Puts the pages into an application: routes of every noun, static files, and the locks around them."""
+"""Puts the pages together as one application: routes of every noun, static files, and the locks around them."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from comserv.services.services import Services
@@ -33,36 +35,40 @@ from comserv.web.session import Cookies
 NOUNS = (access, overview, create, guests, guest, jobs, server_add, servers, people, audit, account, find, events)
 
 
-def mount(
-    app: FastAPI,
+def application(
     services: Services,
     *,
     secure: bool = False,
     port: int | None = None,
     public_url: str = "",
     stopping: asyncio.Event | None = None,
-) -> Web:
-    """Adds every page to the application.
+) -> FastAPI:
+    """All pages as one application, to be mounted at `/` after the API.
 
     secure: browsers come over HTTPS. port: where plain HTTP is served, so that two Comservs on one machine do not share a
-    cookie. stopping: set it when Comserv is to end, and every stream ends at once.
+    cookie. public_url: where a proxy stands before Comserv. stopping: set it when Comserv is to end, and every stream ends
+    at once.
     """
     assets = Assets()
     pages = Pages(assets)
     parts = Parts(lambda error: pages.text("part/problem.html", problem=error.problem()))
     web = Web(services, pages, parts, Cookies(secure, port), stopping or asyncio.Event())
+    app = FastAPI(title="Comserv", openapi_url=None, docs_url=None, redoc_url=None)
     for noun in NOUNS:
         app.include_router(noun.router(web))
     app.mount(assets.mount, assets.app(), name="static")
     app.add_middleware(BrowserSecurity, public_url=public_url)
-    return web
+    app.add_exception_handler(HTTPException, _plain(pages))
+    app.add_exception_handler(RequestValidationError, _plain(pages))
+    app.add_exception_handler(Exception, _plain(pages))
+    return app
 
 
-def framework_refusal(web: Web, request: Request, error: HTTPException) -> Response:
-    """The page for what the framework itself refuses (404, 405) outside the API."""
-    return problems.respond_plainly(web.pages, request, error.status_code)
+def _plain(pages: Pages) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """A page for what the framework refuses by itself, and for a crash (which Starlette raises on, to be logged)."""
 
+    async def handle(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        return problems.respond_plainly(pages, request, 404 if isinstance(error, RequestValidationError) else status)
 
-def crash(web: Web, request: Request) -> Response:
-    """The page for an error that is nobody's fault but ours; the process's edge has logged it."""
-    return problems.respond_plainly(web.pages, request, 500)
+    return handle

@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from comserv.domain.audit import Outcome
 from comserv.domain.connection import StageName, StageState
 from comserv.domain.guest import Guest, GuestStatus
 from comserv.domain.job import Job, JobKind, JobState, StepState, WaitReason
@@ -11,7 +12,7 @@ from comserv.domain.person import Role
 from comserv.domain.picture import Health
 from comserv.domain.plan import Level
 from comserv.domain.server import ServerState
-from comserv.domain.task import TaskStatus
+from comserv.domain.task import TaskRow, TaskStatus
 from comserv.services.guests import GuestView
 
 
@@ -85,10 +86,11 @@ WAITING = {
     WaitReason.AGENT: State("busy", "Waits for the agent", "busy"),
 }
 OUTCOME = {
-    "done": State("succeeded", "Done", "ok"),
-    "asked": State("queued", "Asked", "idle"),
-    "refused": State("blocker", "Refused", "bad"),
-    "failed": State("failed", "Failed", "bad"),
+    Outcome.DONE: State("succeeded", "Done", "ok"),
+    Outcome.REFUSED: State("blocker", "Refused", "bad"),
+    Outcome.SUCCEEDED: JOB[JobState.SUCCEEDED],
+    Outcome.FAILED: JOB[JobState.FAILED],
+    Outcome.CANCELLED: JOB[JobState.CANCELLED],
 }
 STAGE_NAMES = {
     StageName.NAME: "Name",
@@ -170,12 +172,13 @@ def server_state(health: Health) -> State:
     return SERVER[health.state]
 
 
-def task_state(task: TaskStatus) -> State:
-    if task.running:
+def task_state(task: TaskRow) -> State:
+    status = TaskStatus(task.upid, task.running, task.exitstatus, task.ended)
+    if status.running:
         return JOB[JobState.RUNNING]
-    if task.stopped_by_somebody:
+    if status.stopped_by_somebody:
         return JOB[JobState.CANCELLED]
-    return JOB[JobState.SUCCEEDED if task.ok else JobState.FAILED]
+    return JOB[JobState.SUCCEEDED if status.ok else JobState.FAILED]
 
 
 # What Proxmox calls its tasks (the type in a UPID) → what a person calls them
