@@ -21,7 +21,6 @@ from pve_simulator.persistence import Keeper
 from pve_simulator.server import Server
 from pve_simulator.worlds import Plan, make
 
-
 ATTEMPTS = 50  # to find free ports in a row
 
 
