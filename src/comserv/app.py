@@ -12,8 +12,8 @@ from types import FrameType
 
 import structlog
 import uvicorn
-from fastapi import FastAPI, Request, Response
-from starlette.exceptions import HTTPException
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from comserv import listening, log
 from comserv.api.application import application
@@ -158,26 +158,14 @@ async def running(installation: Installation) -> AsyncIterator[None]:
         await asyncio.gather(*background, return_exceptions=True)
 
 
-def build(installation: Installation, stopping: asyncio.Event, port: int | None) -> FastAPI:
-    """Pages and API as one application."""
-    settings = installation.settings
+def build(installation: Installation, stopping: asyncio.Event, port: int | None) -> Starlette:
+    """The API, and the pages after it, as one application."""
+    settings, services = installation.settings, installation.services
     secure = bool(settings.tls) or settings.public_url.startswith("https://")
-    app = FastAPI(title="Comserv", openapi_url=None, docs_url=None, redoc_url=None)
-    pages = web.mount(
-        app, installation.services, secure=secure, port=port, public_url=settings.public_url, stopping=stopping
-    )
     assets = Assets()
-    app.mount("/api/v1", application(installation.services, [assets.url(name) for name in STYLESHEETS]))
-
-    @app.exception_handler(HTTPException)
-    async def refused(request: Request, error: HTTPException) -> Response:
-        return web.framework_refusal(pages, request, error)
-
-    @app.exception_handler(Exception)
-    async def crashed(request: Request, error: Exception) -> Response:
-        return web.crash(pages, request)
-
-    return app
+    api = application(services, [assets.url(name) for name in STYLESHEETS])
+    pages = web.application(services, secure=secure, port=port, public_url=settings.public_url, stopping=stopping)
+    return Starlette(routes=[Mount("/api/v1", api), Mount("/", pages)])
 
 
 class Server(uvicorn.Server):
