@@ -69,6 +69,7 @@ TABLE: list[tuple[str, str, Any, str]] = [
     ("POST", "/tokens", {"name": "ci", "person": "admin"}, ADMIN),
     ("POST", "/tokens", {"name": "ci", "role": "admin"}, ADMIN),
     ("DELETE", "/tokens/{token_id}", None, VIEWER),
+    ("DELETE", "/tokens/{token_id}?person=admin", None, ADMIN),
     ("GET", "/sessions", None, VIEWER),
     ("DELETE", "/sessions/{session_id}", None, VIEWER),
     ("GET", "/people", None, ADMIN),

@@ -46,7 +46,7 @@ async def create_token(who: Who, services: Given, wish: TokenWish) -> Response:
 
 
 @router.delete("/{token_id}", **answers(None, 403, 404, 422, needs=Action.OWN_ACCOUNT, status=204))
-async def revoke_token(who: Who, services: Given, token_id: RowId) -> Response:
+async def revoke_token(who: Who, services: Given, token_id: RowId, person: PersonName = "") -> Response:
     """It is void at once. That of another person needs the role admin."""
-    await services.people.revoke_token(who, token_id)
+    await services.people.revoke_token(who, token_id, person)
     return nothing()

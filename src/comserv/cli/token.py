@@ -60,11 +60,11 @@ def list_tokens(user: User, json: Json = False) -> None:
 
 
 @app.command("revoke")
-def revoke(token_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**31 - 1)]) -> None:
+def revoke(token_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**31 - 1)], user: User) -> None:
     """Make a token void at once."""
 
     async def work(services: "Services", actor: "Actor") -> None:
-        await services.people.revoke_token(actor, token_id)
+        await services.people.revoke_token(actor, token_id, user)
 
     act(work)
-    say(f"Token {token_id} is void.")
+    say(f"Token {token_id} of {user} is void.")

@@ -8,7 +8,7 @@ from comserv.api.shapes.job import Job
 from comserv.api.shapes.plan import Finding
 from comserv.api.shapes.problem import Problem
 from comserv.domain import guest as domain
-from comserv.domain.task import TaskStatus
+from comserv.domain.task import TaskRow, TaskStatus
 from comserv.services.guests import Deletion, GuestLive, GuestPage, GuestView, Outcome
 
 
@@ -197,8 +197,8 @@ class Task(Struct):
     exitstatus: str | None
 
     @classmethod
-    def of(cls, task: TaskStatus) -> "Task":
-        upid = task.upid
+    def of(cls, task: TaskRow) -> "Task":
+        upid, ok = task.upid, TaskStatus(task.upid, task.running, task.exitstatus, task.ended).ok
         return cls(
             upid.text,
             upid.type,
@@ -207,7 +207,7 @@ class Task(Struct):
             upid.started,
             task.ended,
             task.running,
-            task.ok,
+            ok,
             task.exitstatus or None,
         )
 
