@@ -90,7 +90,7 @@ class Simulator:
         finally:
             connection.close()
 
-    def call(self, method: str, path: str, who: str = "admin@pve!full", port: int = 0, **parameters: Any) -> Answer:
+    def call(self, method: str, path: str, /, who: str = "admin@pve!full", port: int = 0, **parameters: Any) -> Answer:
         """One call of the API with a token; parameters in the query of GET and DELETE, else as a form."""
         told = urlencode({key.replace("__", "-"): value for key, value in parameters.items()})
         headers = self.token(who)

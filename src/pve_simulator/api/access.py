@@ -19,7 +19,8 @@ ACL_PATH = re.compile(
     rf"/|/access|/access/(?:groups|realm)(?:/{PART})?|/mapping(?:/{PART}(?:/{PART})?)?|/nodes(?:/{PART})?"
     rf"|/pool(?:/{PART}){{0,3}}|/sdn(?:/{PART}){{0,4}}|/storage(?:/{PART})?|/vms(?:/[1-9][0-9]{{2,}})?"
 )
-KINDS: tuple[Literal["group", "user", "token"], ...] = ("group", "user", "token")
+Kind = Literal["user", "group", "token"]
+KINDS: tuple[Kind, ...] = ("group", "user", "token")
 NOBODY = "either 'users', 'groups' or 'tokens' is required."
 
 
@@ -158,7 +159,7 @@ async def change_access_list(call: Call) -> None:
     path = normal(call["path"])
     if path is None or not ACL_PATH.fullmatch(path):
         raise ParameterError({"path": f"invalid ACL path '{call['path']}'"})
-    whom = [(kind, name) for kind in KINDS for name in names(call.get(f"{kind}s", ""))]
+    whom: list[tuple[Kind, str]] = [(kind, name) for kind in KINDS for name in names(call.get(f"{kind}s", ""))]
     if not whom:
         raise ParameterError(dict.fromkeys(("users", "groups", "tokens"), NOBODY))
     for role in names(call["roles"]):
