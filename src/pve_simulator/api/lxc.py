@@ -242,6 +242,8 @@ async def create(call: Call) -> str:
     if vmid in estate.guests:
         raise ApiError(500, f"unable to create CT {vmid} - CT {vmid} already exists on node '{node.name}'")
     settings = {key: kept(value) for key, value in call.parameters.items() if key not in NOT_KEPT}
+    if settings.get("unprivileged") == "0":
+        del settings["unprivileged"]
     defaults = {"arch": "amd64", "memory": "512", "ostype": "debian", "swap": "512"}
     guest = Guest(vmid, node.name, "lxc", {"lock": "create"}, created=call.server.clock.time())
     estate.guests[vmid] = guest

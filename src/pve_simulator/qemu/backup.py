@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pve_simulator.errors import ApiError, TaskError
 from pve_simulator.qemu import cloudinit, volumes
-from pve_simulator.qemu.drives import KEYS, Drive, drives, human, unused
+from pve_simulator.qemu.drives import KEYS, UNUSED, Drive, drives, human, unused
 from pve_simulator.tasks import Run
 from pve_simulator.world.guest import Guest, section
 from pve_simulator.world.storage import Storage, Volume
@@ -21,10 +21,16 @@ from pve_simulator.world.storage import Storage, Volume
 if TYPE_CHECKING:
     from pve_simulator.server import Server
 
+BLOCK = 4096
 RATE = 400 * 1024**2  # bytes of disk read in a second
 SUFFIX = {"zstd": ".zst", "gzip": ".gz", "1": ".lzo", "lzo": ".lzo"}
 FILTERS = {"zstd": "zstd --threads=1", "gzip": "gzip --rsyncable", "1": "lzop", "lzo": "lzop"}
 NOT_SAVED = ("lock", "parent", "vmstate", "digest")
+
+
+def saved_settings(config: dict[str, str]) -> dict[str, str]:
+    """What of a configuration goes into an archive."""
+    return {key: value for key, value in config.items() if key not in NOT_SAVED and not UNUSED.fullmatch(key)}
 
 
 def stamp(at: float, form: str = "%Y-%m-%d %H:%M:%S") -> str:
@@ -50,7 +56,7 @@ async def save(run: Run, guest: Guest, storage: Storage, node: str, options: dic
     guest.config["lock"] = "backup"
     try:
         saved = [drive for drive in drives(guest.config) if not drive.cdrom and drive.options.get("backup") != "0"]
-        facts = {"config": section({key: value for key, value in guest.config.items() if key not in NOT_SAVED})}
+        facts = {"config": section(saved_settings(guest.config))}
         size = await read_disks(run, guest, saved, facts, archive, FILTERS.get(compress, "cat"))
         room(server, storage, node, size)
     finally:
@@ -60,7 +66,7 @@ async def save(run: Run, guest: Guest, storage: Storage, node: str, options: dic
         "backup",
         f"vma{SUFFIX.get(compress, '')}",
         size,
-        used=size,
+        used=-(-size // BLOCK) * BLOCK,
         ctime=int(began),
         vmid=guest.vmid,
         subtype="qemu",

@@ -86,7 +86,7 @@ def node() -> Node:
     made = Node(
         "pve1",
         address="10.99.0.2",
-        cores=4,
+        cores=2,
         memory=25276502016,
         disk=270553174016,
         started=time.time() - 4400,
