@@ -54,6 +54,8 @@ class Run:
     async def lock(self, key: Key, timeout: float = LOCK_WAIT, shared: bool = False) -> AsyncIterator[None]:
         """Holds the file lock of a guest (by its VMID) or a storage, waiting for it in the log's words."""
         async with self.server.locks.hold(key, timeout, self.log, shared):
+            if self.ending is not None:  # a fault rule: the work fails where it would begin
+                raise TaskError(self.ending)
             yield
 
 
@@ -91,7 +93,7 @@ class Tasks:
             self._end(task, "unexpected status")
             return
         except (TaskError, ApiError) as failure:
-            text = failure_text(failure)
+            text = run.ending or failure_text(failure)
             run.log(f"TASK ERROR: {text}")
             self._end(task, text)
             return

@@ -120,7 +120,9 @@ def inside(server: Server, guest: Guest, told: dict[str, Any]) -> dict[str, Any]
         shown |= {"balloon": maxmem, "ballooninfo": balloon}
     attached = [drive.key for drive in drives(guest.config) if drive.file != "none"]
     if attached:
-        shown["blockstat"] = {key: block(key == attached[0], told) for key in attached}
+        disk = boot_disk(guest.config)
+        busy = disk.key if disk else attached[0]
+        shown["blockstat"] = {key: block(key == busy, told) for key in attached}
     numbers = machine.cards(guest.config)
     if numbers:
         first = {"netin": told["netin"], "netout": told["netout"]}
@@ -135,10 +137,10 @@ def inside(server: Server, guest: Guest, told: dict[str, Any]) -> dict[str, Any]
     }
 
 
-def block(first: bool, told: dict[str, Any]) -> dict[str, Any]:
-    """The counters of one drive; the first bears the traffic."""
+def block(busy: bool, told: dict[str, Any]) -> dict[str, Any]:
+    """The counters of one drive; the one that was booted from bears the traffic."""
     counters: dict[str, Any] = dict.fromkeys(COUNTERS, 0)
-    if first and told.get("diskread"):
+    if busy and told.get("diskread"):
         counters |= {"rd_bytes": told["diskread"], "rd_operations": told["diskread"] // 8192 + 1}
         counters |= {"wr_bytes": told["diskwrite"], "wr_operations": told["diskwrite"] // 8192 + 1}
         counters["idle_time_ns"] = 10_000_000
