@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from fastapi import APIRouter, Request, Response
 
 from comserv.domain.change import ChangeRequest, parse_change_request
-from comserv.domain.errors import ComservError, Conflict, Invalid, ProxmoxError
+from comserv.domain.errors import ComservError, Conflict, Invalid, ProxmoxError, RequestRefused
 from comserv.domain.guest import AgentReport, GuestConfig
 from comserv.domain.hardware import NetworkCard, agent_enabled, cores_of, disks, memory_mib, network_card
 from comserv.domain.person import Action, Actor
@@ -200,7 +200,11 @@ def _register_parts(web: Web) -> None:
         )
 
     async def agent(actor: Actor, key: str) -> str:
-        report = await guests.agent(actor, read_key(key))
+        try:
+            report = await guests.agent(actor, read_key(key))
+        except RequestRefused as error:
+            view = await guests.get(actor, read_key(key))
+            return web.pages.text("part/guest-silent.html", view=view, said=error.proxmox)
         return web.pages.text("part/guest-agent.html", report=report, addresses=agent_addresses(report))
 
     async def tasks(actor: Actor, key: str) -> str:

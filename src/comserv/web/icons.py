@@ -43,6 +43,7 @@ GLYPHS = {
     "running": '<path stroke="none" fill="currentColor" fill-rule="evenodd" d="M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1ZM6.2 5.1v5.8L11.3 8Z"/>',
     "stopped": '<rect x="2.8" y="2.8" width="10.4" height="10.4" rx="2.2"/>',
     "paused": '<rect x="3" y="2.5" width="3.6" height="11" rx="1" fill="currentColor" stroke="none"/><rect x="9.4" y="2.5" width="3.6" height="11" rx="1" fill="currentColor" stroke="none"/>',
+    "asleep": '<path d="M13.4 9.9A5.9 5.9 0 1 1 6.1 2.6a4.9 4.9 0 0 0 7.3 7.3Z"/>',
     "locked": '<rect x="2.6" y="7" width="10.8" height="7.4" rx="1.6" fill="currentColor" stroke="none"/><path d="M5 7V4.9a3 3 0 0 1 6 0V7"/>',
     "unknown": '<circle cx="8" cy="8" r="6.3" stroke-dasharray="2.4 2.55"/><path stroke-width="1.5" d="M6.3 6.5a1.75 1.75 0 1 1 2.5 1.6c-.5.25-.8.5-.8 1.1"/><circle cx="8" cy="11.3" r=".9" fill="currentColor" stroke="none"/>',
     "template": '<rect x="2" y="5.2" width="8.8" height="8.8" rx="1.6"/><path d="M5.2 2h7.2A1.6 1.6 0 0 1 14 3.6v7.2"/>',

@@ -1,7 +1,7 @@
 """The state vocabulary of the pages: each state is a glyph, a word and a tone, and no page has words of its own for it."""
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from comserv.domain.audit import Outcome
@@ -9,7 +9,7 @@ from comserv.domain.connection import StageName, StageState
 from comserv.domain.guest import Guest, GuestStatus
 from comserv.domain.job import Job, JobKind, JobState, StepState, WaitReason
 from comserv.domain.person import Role
-from comserv.domain.picture import Health
+from comserv.domain.picture import Health, Node
 from comserv.domain.plan import Level
 from comserv.domain.server import ServerState
 from comserv.domain.task import TaskRow, TaskStatus
@@ -31,7 +31,7 @@ GUEST = {
     GuestStatus.RUNNING: State("running", "Running", "ok"),
     GuestStatus.STOPPED: State("stopped", "Stopped", "idle"),
     GuestStatus.PAUSED: State("paused", "Paused", "warn"),
-    GuestStatus.SUSPENDED: State("paused", "Hibernated", "warn"),
+    GuestStatus.SUSPENDED: State("asleep", "Hibernated", "idle"),
     GuestStatus.UNKNOWN: UNKNOWN,
 }
 # qmpstatus values that are none of Proxmox's own states, and say that something is wrong or in between
@@ -130,12 +130,49 @@ def guest_state(view: GuestView) -> State:
     """What the list says: our own job first, then staleness, then the lock, then the status."""
     guest = view.guest
     if view.job is not None and not view.job.state.ended:
-        return State("busy", view.job.title.split(" ")[0] + " runs", "busy", running_percent(view.job))
+        return _under(view.job)
     if view.stale and not guest.template:
         return State("unknown", f"Was {GUEST[guest.status].word.lower()}" if _known(guest) else "Unknown", "idle")
     if guest.lock and guest.status != GuestStatus.SUSPENDED:
         return State("locked", "Locked", "warn", guest.lock)
     return TEMPLATE if guest.template else GUEST[guest.status]
+
+
+# The first word of a job's title → what the guest's row says meanwhile
+DOING = {
+    "Create": "Creating",
+    "Start": "Starting",
+    "Shut": "Shutting down",
+    "Stop": "Stopping",
+    "Reboot": "Rebooting",
+    "Reset": "Resetting",
+    "Pause": "Pausing",
+    "Hibernate": "Hibernating",
+    "Resume": "Resuming",
+    "Change": "Changing",
+    "Delete": "Deleting",
+}
+
+
+def _under(job: Job) -> State:
+    """A guest with a job of ours: what happens to it, or what the job waits for."""
+    if job.waiting is not None:
+        return WAITING[job.waiting.reason]
+    verb = job.title.partition(" ")[0]
+    return State("busy", DOING.get(verb, verb), "busy", running_percent(job))
+
+
+def counted_states(counts: Mapping[str, int]) -> str:
+    """`41 running, 14 stopped`, in the order of the vocabulary."""
+    told = [(counts.get(str(status), 0), state.word.lower()) for status, state in GUEST.items()]
+    return ", ".join(f"{number:,} {word}" for number, word in told if number)
+
+
+def node_state(node: Node, stale: bool) -> State:
+    """A node inside a server; where the server is not heard, only what it was."""
+    if stale:
+        return State("unknown", "Was online" if node.online else "Was offline", "idle")
+    return State("up", "Online", "ok") if node.online else State("down", "Offline", "bad")
 
 
 def _known(guest: Guest) -> bool:
