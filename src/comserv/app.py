@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from comserv import listening, log
-from comserv.api.application import application
+from comserv.api.application import mounted
 from comserv.domain.errors import ConfigurationError
 from comserv.domain.ownership import Sign
 from comserv.jobs.addresses import Addresses
@@ -163,9 +163,9 @@ def build(installation: Installation, stopping: asyncio.Event, port: int | None)
     settings, services = installation.settings, installation.services
     secure = bool(settings.tls) or settings.public_url.startswith("https://")
     assets = Assets()
-    api = application(services, [assets.url(name) for name in STYLESHEETS])
+    api = mounted(services, [assets.url(name) for name in STYLESHEETS])
     pages = web.application(services, secure=secure, port=port, public_url=settings.public_url, stopping=stopping)
-    return Starlette(routes=[Mount("/api/v1", api), Mount("/", pages)])
+    return Starlette(routes=[api, Mount("/", pages)])
 
 
 class Server(uvicorn.Server):

@@ -11,10 +11,9 @@ import anyio
 import pytest
 import uvicorn
 from starlette.applications import Starlette
-from starlette.routing import Mount
 from yarl import URL
 
-from comserv.api.application import application
+from comserv.api.application import mounted
 from comserv.domain.errors import Unauthenticated
 from comserv.domain.person import Actor, Role
 
@@ -61,7 +60,7 @@ async def services() -> SimpleNamespace:
 @pytest.fixture
 async def call(services: SimpleNamespace) -> AsyncIterator[Call]:
     """`await call("GET", "/servers")` → status, JSON, response; the token goes with it unless told otherwise."""
-    outer = Starlette(routes=[Mount("/api/v1", application(services))])  # pyright: ignore[reportArgumentType]
+    outer = Starlette(routes=[mounted(services)])  # pyright: ignore[reportArgumentType]
     async with listening(outer) as address, aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
 
         async def call(method: str, path: str, token: str | None = TOKEN, **options: Any) -> Any:

@@ -6,12 +6,11 @@ from typing import Any
 
 import aiohttp
 import pytest
-from comserv.app import open_installation
 from starlette.applications import Starlette
-from starlette.routing import Mount
 from tests.api.conftest import listening
 
-from comserv.api.application import application
+from comserv.api.application import application, mounted
+from comserv.app import open_installation
 from comserv.domain.person import Actor, Role
 from comserv.settings import Settings
 
@@ -94,7 +93,7 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
         for role in Role:
             await services.people.create(local, str(role), role, "correct horse battery staple")
             tokens[str(role)] = await services.people.create_token(local, "test", name=str(role))
-        outer = Starlette(routes=[Mount("/api/v1", application(services))])
+        outer = Starlette(routes=[mounted(services)])
         async with listening(outer) as address:
             yield address, tokens
 

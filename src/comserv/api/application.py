@@ -1,9 +1,11 @@
-"""The REST API as one application below `/api/v1`: `app.mount("/api/v1", application(services, stylesheets))`."""
+"""The REST API as one application below `/api/v1`: `mounted(services, stylesheets)`."""
 
+import re
 from collections.abc import Sequence
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.routing import Mount
 
 from comserv.api import (
     account,
@@ -20,6 +22,7 @@ from comserv.api import (
     tokens,
     vms,
 )
+from comserv.api.replies import PREFIX
 from comserv.api.requestids import RequestIds
 from comserv.services.services import Services
 
@@ -63,3 +66,10 @@ def application(services: Services, stylesheets: Sequence[str] = ()) -> FastAPI:
         app.include_router(router)
     openapi.install(app)
     return app
+
+
+def mounted(services: Services, stylesheets: Sequence[str] = ()) -> Mount:
+    """The route that puts the API below `/api/v1`, for every path there, also one with a line end in it."""
+    below = Mount(PREFIX, application(services, stylesheets))
+    below.path_regex = re.compile(below.path_regex.pattern, re.DOTALL)
+    return below
