@@ -21,6 +21,7 @@ MIB, GIB = 1024**2, 1024**3
 HYPERVISOR_MEMORY = 1536 * MIB  # what a node needs for itself
 ROOT_SYSTEM = 5 * GIB  # bytes of a node's root file system that are no storage's
 WAVES = ((0.5, 97.0), (0.3, 613.0), (0.2, 3571.0))  # height, seconds from crest to crest
+USE = ("cpu", "mem", "memhost", "netin", "netout", "diskread", "diskwrite")  # what only a running guest has
 UNITS = {"": 1, "K": 1024, "M": MIB, "G": GIB, "T": 1024 * GIB}
 
 # seconds between two rows and how many rows, per timeframe; semantics of PVE::RRD in 9.x
@@ -97,12 +98,7 @@ def guest_figures(server: Server, guest: Guest, at: float) -> dict[str, Any]:
     told = {"maxcpu": cpus(server, guest), "maxmem": memory(guest), "maxdisk": disk(guest)}
     process = guest.process
     if process is None or at < process.started:
-        used = disk_used(server, guest) if guest.type == "lxc" else 0
-        return (
-            told
-            | dict.fromkeys(("cpu", "mem", "memhost", "netin", "netout", "diskread", "diskwrite", "uptime"), 0)
-            | {"disk": used}
-        )
+        return told | dict.fromkeys(("disk", *USE, "uptime"), 0)
     uptime, key = at - process.started, f"{guest.vmid}"
     if process.qmpstatus == "paused":
         cpu = 0.0
@@ -192,13 +188,15 @@ def history(
 
 
 def guest_history(server: Server, guest: Guest, timeframe: str) -> list[dict[str, Any]]:
-    """A guest's RRD rows; while it did not run, they tell its sizes and no use."""
+    """A guest's RRD rows; while it did not run, they tell its sizes alone."""
     now = server.clock.time()
     since = min(guest.created or now, guest.process.started if guest.process else now)
 
     def sample(at: float) -> dict[str, Any]:
         figures = guest_figures(server, guest, at)
-        uptime = figures.pop("uptime") or 1
+        uptime = figures.pop("uptime")
+        if not uptime:
+            return {name: value for name, value in figures.items() if name not in USE}
         for name in ("netin", "netout", "diskread", "diskwrite"):  # counters become bytes per second
             figures[name] = figures[name] / uptime
         pressures = ("pressurecpusome", "pressurecpufull", "pressureiosome", "pressureiofull")

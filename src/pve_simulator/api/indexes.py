@@ -42,6 +42,8 @@ INDEXES = {
     "/nodes/{node}/certificates": ("name", "acme custom info"),
     "/nodes/{node}/disks": ("name", "list initgpt smart lvm lvmthin directory wipedisk zfs"),
     "/nodes/{node}/firewall": ("name", "rules options log"),
+    "/nodes/{node}/qemu/{vmid}/firewall": ("name", "rules aliases ipset refs options"),
+    "/nodes/{node}/lxc/{vmid}/firewall": ("name", "rules aliases ipset refs options"),
     "/nodes/{node}/hardware": ("type", "pci usb"),
     "/nodes/{node}/scan": ("method", "cifs iscsi lvm lvmthin nfs pbs zfs"),
     "/nodes/{node}/sdn": ("name", "fabrics vnets zones"),
