@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 
@@ -12,6 +13,7 @@ class Clock:
     def __init__(self, speed: float = 1.0) -> None:
         self.speed = speed
         self.started = time.time()
+        self._hurried = asyncio.Event()
 
     def time(self) -> float:
         """Seconds since the epoch, never scaled."""
@@ -26,8 +28,17 @@ class Clock:
         return seconds / self.speed
 
     async def sleep(self, seconds: float) -> None:
-        """Waits as long as the real server would, divided by the speed."""
-        await asyncio.sleep(seconds / self.speed)
+        """Waits as long as the real server would, divided by the speed; not at all once it hurries."""
+        if self._hurried.is_set():
+            await asyncio.sleep(0)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds / self.speed):
+                await self._hurried.wait()
+
+    def hurry(self) -> None:
+        """From now on nothing lasts: what waits goes on at once."""
+        self._hurried.set()
 
     def later(self, seconds: float) -> float:
         """The true time (epoch) at which a duration that begins now ends."""

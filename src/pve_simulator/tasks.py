@@ -134,13 +134,15 @@ class Tasks:
             worker.cancel()
             await asyncio.wait([worker], timeout=10)
 
-    async def stop_all(self) -> None:
-        """Interrupts whatever runs."""
+    async def finish(self, patience: float = 1.5) -> None:
+        """Waits for all workers, for some true seconds; interrupts whoever is not done then."""
         workers = list(self.workers.values())
+        if workers:
+            await asyncio.wait(workers, timeout=patience)
         for worker in workers:
             worker.cancel()
         if workers:
-            await asyncio.wait(workers, timeout=2)
+            await asyncio.wait(workers, timeout=1)
 
     def lose(self, node: str) -> None:
         """The workers of a node die with it: no log line, no cleaning up, whatever they made half stays."""

@@ -105,6 +105,52 @@ def test_an_orderly_end_keeps_everything_and_takes_no_time(starting: Callable[..
     assert "kept" in {pool["id"] for pool in second.control("GET", "world")["pools"]}
 
 
+def test_a_task_at_an_orderly_end_comes_to_its_own_end(starting: Callable[..., Simulator], tmp_path: Path) -> None:
+    options = ("--guests", "0", "--templates", "1", "--state", str(tmp_path))
+    first = starting(*options)
+    upid = first.call("POST", "/nodes/pve/qemu/9000/clone", newid=100, full=1).data
+    time.sleep(0.2)
+    began = time.monotonic()
+    assert first.stop() == 0
+    assert time.monotonic() - began < 4
+    second = starting(*options)
+    assert second.call("GET", f"/nodes/pve/tasks/{upid}/status").data["exitstatus"] == "OK"
+    assert "lock" not in second.call("GET", "/nodes/pve/qemu/100/config").data
+
+
+def test_clones_and_agents_take_the_time_that_the_interface_promises(starting: Callable[..., Simulator]) -> None:
+    simulator = starting("--guests", "3", "--templates", "2")
+    template = f"/nodes/pve/qemu/{simulator.told['templates'][0]}"
+    began = time.monotonic()
+    linked = simulator.call("POST", f"{template}/clone", newid=500).data
+    assert simulator.finished(linked)["exitstatus"] == "OK"
+    assert time.monotonic() - began < 2
+    began = time.monotonic()
+    full = simulator.call("POST", f"{template}/clone", newid=501, full=1).data
+    assert simulator.finished(full)["exitstatus"] == "OK"
+    assert time.monotonic() - began < 15
+    simulator.finished(simulator.call("POST", "/nodes/pve/qemu/500/status/start").data)
+    began = time.monotonic()
+    while simulator.call("POST", "/nodes/pve/qemu/500/agent/ping").status != 200:
+        assert time.monotonic() - began < 10
+    told = simulator.call("GET", "/nodes/pve/qemu/500/agent/network-get-interfaces").data["result"]
+    assert any(card["name"] != "lo" and card.get("ip-addresses") for card in told)
+
+
+def test_twenty_vms_of_twenty_gib_fit(starting: Callable[..., Simulator]) -> None:
+    simulator = starting("--guests", "0", "--templates", "1", "--speed", "100")
+    for vmid in range(500, 520):
+        path = f"/nodes/pve/qemu/{vmid}"
+        clone = simulator.call("POST", "/nodes/pve/qemu/9000/clone", newid=vmid, full=1).data
+        assert simulator.finished(clone)["exitstatus"] == "OK"
+        assert (
+            simulator.finished(simulator.call("PUT", f"{path}/resize", disk="scsi0", size="20G").data)["exitstatus"]
+            == "OK"
+        )
+        assert simulator.call("PUT", f"{path}/config", memory=1024).status == 200
+        assert simulator.finished(simulator.call("POST", f"{path}/status/start").data)["exitstatus"] == "OK"
+
+
 def test_a_task_that_died_with_the_process_has_ended_after_the_restart(
     starting: Callable[..., Simulator], tmp_path: Path
 ) -> None:
