@@ -9,6 +9,7 @@ import math
 import re
 import zlib
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 MIB, GIB = 1024**2, 1024**3
 HYPERVISOR_MEMORY = 1536 * MIB  # what a node needs for itself
 ROOT_SYSTEM = 5 * GIB  # bytes of a node's root file system that are no storage's
-WAVES = ((0.5, 97.0), (0.3, 613.0), (0.2, 3571.0))  # height, seconds from crest to crest
+DISKS = ("ide", "sata", "scsi", "virtio")
+TURN = 2 * math.pi
+PERIODS = (97.0, 613.0, 3571.0)  # seconds from crest to crest of the three waves in one
 USE = ("cpu", "mem", "memhost", "netin", "netout", "diskread", "diskwrite")  # what only a running guest has
 UNITS = {"": 1, "K": 1024, "M": MIB, "G": GIB, "T": 1024 * GIB}
 
@@ -38,18 +41,22 @@ TIMEFRAMES = {
 def wobble(key: str, at: float) -> float:
     """A slow restless wave between -1 and 1, another one for every key."""
     seed = zlib.crc32(key.encode())
-    return sum(
-        height * math.sin(2 * math.pi * (at / length + (seed >> shift & 255) / 256))
-        for shift, (height, length) in zip((0, 8, 16), WAVES, strict=True)
+    slow, slower, slowest = (TURN * at / length for length in PERIODS)
+    return (
+        0.5 * math.sin(slow + (seed & 255))
+        + 0.3 * math.sin(slower + (seed >> 8 & 255))
+        + 0.2 * math.sin(slowest + (seed >> 16))
     )
 
 
+@lru_cache(1000)
 def size(text: str) -> int:
     """Bytes of a size as configurations hold it, e.g. `32G`."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", text)
     return int(float(found[1]) * UNITS[found[2]]) if found else 0
 
 
+@lru_cache(50_000)  # asked for every guest in every round
 def member(value: str, name: str) -> str | None:
     """A member of a property string by its name."""
     return next((part[len(name) + 1 :] for part in value.split(",") if part.startswith(f"{name}=")), None)
@@ -82,10 +89,9 @@ def disk(guest: Guest) -> int:
     config = guest.config
     if guest.type == "lxc":
         return size(member(config.get("rootfs", ""), "size") or "")
-    order = config.get("boot", "").removeprefix("order=").split(";")
-    for name in order:
+    for name in config.get("boot", "").removeprefix("order=").split(";"):
         value = config.get(name, "")
-        if value and re.fullmatch(r"(?:ide|sata|scsi|virtio)\d+", name) and "media=cdrom" not in value:
+        if value and name.startswith(DISKS) and "media=cdrom" not in value:
             return size(member(value, "size") or "")
     return 0
 
@@ -131,7 +137,9 @@ def disk_used(server: Server, guest: Guest) -> int:
 
 def node_figures(server: Server, node: Node, at: float) -> dict[str, Any]:
     """A node's figures from those of the guests that run there; keys are those of `/cluster/resources`."""
-    return node_sums(server, node, at, [figures for _, figures in running_on(server, node.name, at)])
+    guests = [figures for _, figures in running_on(server, node.name, at)]
+    local = server.estate.storages.get("local")
+    return node_sums(node, at, guests, server.estate.used("local", node.name) if local else 0)
 
 
 def running_on(server: Server, node: str, at: float) -> list[tuple[Guest, dict[str, Any]]]:
@@ -143,8 +151,8 @@ def running_on(server: Server, node: str, at: float) -> list[tuple[Guest, dict[s
     ]
 
 
-def node_sums(server: Server, node: Node, at: float, guests: list[dict[str, Any]]) -> dict[str, Any]:
-    """A node's figures, those of its running guests being known already."""
+def node_sums(node: Node, at: float, guests: list[dict[str, Any]], local: int) -> dict[str, Any]:
+    """A node's figures from those of its running guests and the bytes in use on its `local`, which is its root."""
     busy = sum(figures["cpu"] * figures["maxcpu"] for figures in guests)
     own = 0.02 + 0.01 * wobble(f"{node.name}cpu", at)
     needed = HYPERVISOR_MEMORY + sum(figures["memhost"] for figures in guests)
@@ -153,16 +161,10 @@ def node_sums(server: Server, node: Node, at: float, guests: list[dict[str, Any]
         "maxcpu": node.cores,
         "mem": int(min(0.98 * node.memory, needed * (1 + 0.01 * wobble(f"{node.name}mem", at)))),
         "maxmem": node.memory,
-        "disk": root_used(server, node),
+        "disk": min(node.disk, ROOT_SYSTEM + local),
         "maxdisk": node.disk,
         "uptime": int(at - node.started),
     }
-
-
-def root_used(server: Server, node: Node) -> int:
-    """Bytes in use on a node's root file system, where `local` lies."""
-    local = server.estate.storages.get("local")
-    return min(node.disk, ROOT_SYSTEM + (server.estate.used("local", node.name) if local else 0))
 
 
 def load(node: Node, cpu: float, at: float) -> list[float]:
@@ -171,10 +173,28 @@ def load(node: Node, cpu: float, at: float) -> list[float]:
     return [max(0.0, busy * (1 + 0.2 * wobble(f"{node.name}{span}", at))) for span in (1, 5, 15)]
 
 
-def storage_figures(server: Server, storage: Storage, node: str) -> tuple[int, int]:
-    """Bytes in all and bytes in use of a storage as a node sees it; a fault rule can make it full."""
-    used = storage.total if server.faults.full(storage.id, node) else server.estate.used(storage.id, node)
-    return storage.total, min(used, storage.total)
+def storage_figures(server: Server, storage: Storage, node: str, used: int | None = None) -> tuple[int, int]:
+    """Bytes in all and bytes in use of a storage as a node sees it; a fault rule can make it full.
+
+    `used` is what lies there, where that is known already.
+    """
+    if server.faults.full(storage.id, node):
+        return storage.total, storage.total
+    return storage.total, min(storage.total, server.estate.used(storage.id, node) if used is None else used)
+
+
+def usage(server: Server) -> Callable[[str, str], int]:
+    """Tells the bytes in use on a storage as a node sees it, from one look at all volumes."""
+    sums: dict[tuple[str, str], int] = {}
+    for volume in server.estate.volumes.values():
+        key = (volume.node, volume.volid.partition(":")[0])
+        sums[key] = sums.get(key, 0) + volume.used
+
+    def used(storage: str, node: str) -> int:
+        known = server.estate.storages.get(storage)
+        return known.base_used + sums.get(("" if known.shared else node, storage), 0) if known else 0
+
+    return used
 
 
 def history(

@@ -23,6 +23,7 @@ def take(server: Server) -> None:
     youngest = now - server.clock.scaled(NEW)
     silent = {node.name for node in estate.nodes.values() if server.node_down(node.name)}
     rows = kept(server, now, silent)
+    used = metrics.usage(server)
     busy: dict[str, list[dict[str, Any]]] = {name: [] for name in estate.nodes}
     for guest in estate.guests.values():
         if guest.node in silent or guest.created > youngest:
@@ -35,11 +36,14 @@ def take(server: Server) -> None:
     for node in estate.nodes.values():
         if node.name in silent:
             continue
-        rows[f"node/{node.name}"] = metrics.node_sums(server, node, now, busy[node.name]) | {"at": now}
+        rows[f"node/{node.name}"] = metrics.node_sums(node, now, busy[node.name], used("local", node.name)) | {
+            "at": now
+        }
         for storage in estate.storages.values():
             if storage.on(node.name) and not storage.disable:
-                total, used = metrics.storage_figures(server, storage, node.name)
-                rows[f"storage/{node.name}/{storage.id}"] = {"disk": used, "maxdisk": total, "at": now}
+                there = used(storage.id, node.name)
+                total, full = metrics.storage_figures(server, storage, node.name, there)
+                rows[f"storage/{node.name}/{storage.id}"] = {"disk": full, "maxdisk": total, "at": now}
     server.statistics = rows
     server.written.clear()
     server.round += 1
