@@ -62,6 +62,10 @@ class Listener:
             secure = first[0] == TLS_HANDSHAKE
             reader, writer = await streams(accepted, self.server if secure else None)
             await Connection(self.server, reader, writer, secure, peer, self.port).run()
+        except asyncio.CancelledError:  # the port is closed: nobody waits for the client's farewell
+            if writer is not None:
+                writer.transport.abort()
+            raise
         except (OSError, TimeoutError, EOFError):
             logging.getLogger(__name__).debug("connection ended early", exc_info=True)
         except Exception:  # the outermost edge of a connection: the others go on
