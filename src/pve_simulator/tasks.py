@@ -54,9 +54,13 @@ class Run:
     async def lock(self, key: Key, timeout: float = LOCK_WAIT, shared: bool = False) -> AsyncIterator[None]:
         """Holds the file lock of a guest (by its VMID) or a storage, waiting for it in the log's words."""
         async with self.server.locks.hold(key, timeout, self.log, shared):
-            if self.ending is not None:  # a fault rule: the work fails where it would begin
-                raise TaskError(self.ending)
+            self.strike()
             yield
+
+    def strike(self) -> None:
+        """Where the work begins: raises TaskError where a fault rule lets the task fail."""
+        if self.ending is not None:
+            raise TaskError(self.ending)
 
 
 class Tasks:

@@ -27,7 +27,7 @@ async def reached(call: Call) -> Guest:
     if call.server.faults.standing("agent_silent", call.method, call.path, guest.node):
         await call.server.clock.sleep(power.AGENT_PING)
         raise ApiError(500, NOT_RUNNING)
-    if not await power.ping(call.server, guest):
+    if not await power.answers(call.server, guest):
         raise ApiError(500, NOT_RUNNING)
     await call.server.clock.sleep(LATENCY)
     return guest

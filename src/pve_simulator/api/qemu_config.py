@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from pve_simulator.call import Call, endpoint
@@ -44,12 +45,15 @@ async def at_once(call: Call, change: changes.Change) -> None:
 async def change_later(call: Call) -> str:
     """In a task, which holds the lock from before the reply on."""
     change, told = changes.read(call), changes.told(call)
-    async with call.server.locks.hold(call["vmid"]):
-        changes.check_state(call, call.guest(), change)
-    guest = call.guest()
+    async with contextlib.AsyncExitStack() as locked:
+        await locked.enter_async_context(call.server.locks.hold(call["vmid"]))
+        guest = call.guest()
+        changes.check_state(call, guest, change)
+        passed_on = locked.pop_all()
 
     async def work(run: Run) -> None:
-        async with run.lock(guest.vmid):
+        async with passed_on:
+            run.strike()
             run.log(told)
             await changes.carry_out(run, guest, change)
 

@@ -73,8 +73,7 @@ async def new(call: Call) -> str:
     check_right(call, pool)
     if "archive" in call:
         return restoring.begin(call, pool)
-    named = {name: value for name, value in call.parameters.items() if name not in options.NO_OPTIONS}
-    values = {name: options.text(value) for name, value in named.items()}
+    values = options.texts(call.parameters)
     disks.check_access(call, [Drive.parse(name, value) for name, value in values.items() if name in KEYS])
     options.check_options(call, list(values), pool)
     options.check_values(call, values)

@@ -8,6 +8,7 @@ from pve_simulator import metrics
 from pve_simulator.call import Call, endpoint
 from pve_simulator.errors import ApiError
 
+NEVER_RAN = {"time", "disk", "maxcpu", "maxdisk", "maxmem"}  # what is written of a VM that never ran
 FOLDER = "/var/lib/rrdcached/db/pve-vm-9.0"
 
 
@@ -17,4 +18,8 @@ async def history(call: Call) -> list[dict[str, Any]]:
     guest = call.estate.guests.get(call["vmid"])
     if guest is None or guest.type != "qemu" or f"qemu/{guest.vmid}" not in call.server.statistics:
         raise ApiError(500, f"RRD error: realpath({FOLDER}/{call['vmid']}): No such file or directory")
-    return metrics.guest_history(call.server, guest, call["timeframe"])
+    rows = metrics.guest_history(call.server, guest, call["timeframe"])
+    started = any(task.type == "qmstart" and task.id == str(guest.vmid) for task in call.estate.tasks.values())
+    if guest.process or started:
+        return rows
+    return [{name: value for name, value in row.items() if name in NEVER_RAN} for row in rows]

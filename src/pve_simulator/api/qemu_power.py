@@ -34,14 +34,14 @@ def here(call: Call) -> Guest | None:
     return guest if guest and guest.type == "qemu" and guest.node == call.node.name else None
 
 
-def requested(call: Call, state: str) -> str | None:
+def requested(call: Call, state: str, hard: bool = False) -> str | None:
     """The UPID of a request to the HA manager, where it looks after the VM."""
     guest = here(call)
     if guest is None or not highavailability.managed(call.estate, guest) or (call.is_root and call.get("skiplock")):
         return None
 
     async def work(run: Run) -> None:
-        await highavailability.request(run, guest, state)
+        await highavailability.request(run, guest, state, hard)
 
     return call.task("hastart" if state == "started" else "hastop", guest.vmid, work)
 
@@ -66,7 +66,7 @@ async def start(call: Call) -> str:
 @endpoint("POST", f"{STATUS}/stop")
 async def stop(call: Call) -> str:
     root_only(call, "skiplock", "keepActive", "migratedfrom")
-    upid = requested(call, "stopped")
+    upid = requested(call, "stopped", hard=True)
     overrule, vmid, node, skiplock = (
         bool(call.get("overrule-shutdown")),
         call["vmid"],

@@ -28,8 +28,7 @@ class Change:
 def read(call: Call) -> Change:
     """What a call asks; raises where it contradicts itself, or the caller may not."""
     skiplock = only_root(call)
-    names = {name: value for name, value in call.parameters.items() if name not in options.NO_OPTIONS}
-    values = {name: options.text(value) for name, value in names.items()}
+    values = options.texts(call.parameters)
     check_script(call, values)
     if "sshkeys" in values:
         cloudinit.check_keys(values["sshkeys"])

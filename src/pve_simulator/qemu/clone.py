@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pve_simulator.server import Server
 
 TEMPORARY = " qmclone temporary file"
-BEGIN = 0.3  # seconds before the first disk
+BEGIN = 0.2  # seconds before the first disk
 MIRROR_RATE = 150 * 1024**2  # bytes a second of a running source's disk, as Proxmox limits it
 NOT_COPIED = {
     "lock",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pve_simulator.world.estate import Estate
     from pve_simulator.world.guest import Guest
 
-IDLE = ("ignored", "disabled", "error")
+HARD = "ha-hard"  # a process's fact: it is to be stopped, not asked
 
 
 def resource(estate: Estate, guest: Guest) -> dict[str, str] | None:
@@ -35,14 +35,16 @@ def told(estate: Estate, guest: Guest) -> dict[str, Any]:
     return {"managed": 1, "state": known.get("state", "started")}
 
 
-async def request(run: Run, guest: Guest, state: str) -> None:
-    """The worker of hastart and hastop: it only asks."""
+async def request(run: Run, guest: Guest, state: str, hard: bool = False) -> None:
+    """The worker of hastart and hastop: it only asks. `hard` stops without asking the guest's system."""
     verb = "start" if state == "started" else "stop"
     run.log(f"Requesting HA {verb} for VM {guest.vmid}")
     known = resource(run.server.estate, guest)
     if known is None:
         raise ApiError(500, f"resource 'vm:{guest.vmid}' does not exist in cluster")
     known["state"] = state
+    if hard and guest.process:
+        guest.process.facts[HARD] = "1"
 
 
 def settle(server: Server) -> None:
@@ -57,4 +59,4 @@ def settle(server: Server) -> None:
         if wanted == "started" and guest.process is None:
             power.start_as_root(server, guest)
         elif wanted == "stopped" and guest.process is not None:
-            power.shut_down_as_root(server, guest)
+            power.shut_down_as_root(server, guest, hard=HARD in guest.process.facts)

@@ -96,6 +96,15 @@ def description() -> Method:
     return found[0]
 
 
+def texts(parameters: dict[str, Any]) -> dict[str, str]:
+    """The options among verified parameters as the file holds them; `cdrom` is `ide2`."""
+    values = {name: text(value) for name, value in parameters.items() if name not in NO_OPTIONS}
+    if "cdrom" in values:
+        medium = values.pop("cdrom")
+        values["ide2"] = medium if "media=" in medium else f"{medium},media=cdrom"
+    return values
+
+
 def known(name: str) -> bool:
     """Whether an option of this name exists."""
     extra = ("lock", "vmstate", "parent", "snaptime")

@@ -165,10 +165,18 @@ async def agent_answers(run: Run, guest: Guest) -> bool:
 
 
 async def ping(server: Server, guest: Guest) -> bool:
+    """Whether the guest agent answers Proxmox's own question, which no call asked."""
+    asked = f"/api2/json/nodes/{guest.node}/qemu/{guest.vmid}/agent/ping"
+    if server.faults.standing("agent_silent", "POST", asked, guest.node):
+        await server.clock.sleep(AGENT_PING)
+        return False
+    return await answers(server, guest)
+
+
+async def answers(server: Server, guest: Guest) -> bool:
     """Whether the guest agent answers within three seconds, also where it comes up meanwhile."""
     process = guest.process
-    if process is None or server.faults.standing("agent_silent", node=guest.node):
-        await server.clock.sleep(AGENT_PING)
+    if process is None:
         return False
     if machine.agent_up(server, guest):
         return True
@@ -200,14 +208,17 @@ def start_as_root(server: Server, guest: Guest) -> str:
     return server.tasks.start(server.estate.nodes[node], "qmstart", str(vmid), ROOT, work)
 
 
-def shut_down_as_root(server: Server, guest: Guest) -> str:
-    """Begins a qmshutdown in the name of root that ends by force, as the HA manager does."""
+def shut_down_as_root(server: Server, guest: Guest, hard: bool) -> str:
+    """Begins a qmshutdown in the name of root that ends by force, or a qmstop, as the HA manager does."""
     vmid, node = guest.vmid, guest.node
 
     async def work(run: Run) -> None:
-        await shut_down(run, vmid, node, SHUTDOWN_TIMEOUT, force=True)
+        if hard:
+            await stop(run, vmid, node)
+        else:
+            await shut_down(run, vmid, node, SHUTDOWN_TIMEOUT, force=True)
 
-    return server.tasks.start(server.estate.nodes[node], "qmshutdown", str(vmid), ROOT, work)
+    return server.tasks.start(server.estate.nodes[node], "qmstop" if hard else "qmshutdown", str(vmid), ROOT, work)
 
 
 async def reset(run: Run, vmid: int, node: str, skiplock: bool = False) -> None:

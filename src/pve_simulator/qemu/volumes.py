@@ -29,6 +29,7 @@ SUBFOLDERS = {
 }
 MIB, GIB = 1024**2, 1024**3
 DATA_RATE = GIB  # bytes of data copied in a second
+SCAN_RATE = 5 * GIB  # bytes of a disk, empty or not, looked through in a second
 EMPTY = 4 * MIB  # volumes that hold less are copied at once
 STEP = 0.03  # part of a copy between two lines of its log
 ALLOCATION = 0.02  # seconds to make a volume
@@ -227,7 +228,7 @@ async def copy(run: Run, source: Volume, target: Volume, node: str, bandwidth: i
     start = target.used
     try:
         for step in range(1, steps + 1):
-            await run.sleep(data / rate / steps)
+            await run.sleep((data / rate + source.size / SCAN_RATE) / steps)
             grow(run.server, target, node, start + data * step // steps)
             share = step / steps
             run.log(f"transferred {human(source.size * share)} of {whole} ({100 * share:.2f}%)")
