@@ -120,5 +120,5 @@ def sign_in_link(
 
         return await services.sessions.make_sign_in_link(actor, name, timedelta(hours=hours))
 
-    path = f"/enter/{act(work)}"
+    path = f"/sign-in/link/{act(work)}"
     print_json({"path": path}) if json else say(path)
