@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -93,6 +94,11 @@ class Running:
         known = {"COMSERV_URL": self.url, "COMSERV_TOKEN": self.tokens.get(role, ""), **self.settings()}
         return run_comserv(*arguments, stdin=stdin, **{**known, **given})
 
+    def typed(self, *arguments: str, answers: list[tuple[str, str]], role: str = "admin") -> Ended:
+        """A command against it at a terminal."""
+        known = {"COMSERV_URL": self.url, "COMSERV_TOKEN": self.tokens[role], **self.settings()}
+        return at_a_terminal(*arguments, answers=answers, **known)
+
     def settings(self) -> dict[str, str]:
         port = self.url.rpartition(":")[2]
         return {"COMSERV_DATA_DIR": str(self.data_dir), "COMSERV_PORT": port}
@@ -139,3 +145,34 @@ def comserv_running(data_dir: Path, **given: str) -> Iterator[Running]:
         yield Running(url, data_dir, tokens)
     finally:
         ended(process)
+
+
+def at_a_terminal(*arguments: str, answers: list[tuple[str, str]], **given: str) -> Ended:
+    """A command at a terminal of its own. answers: what is typed when a text has been shown, in this order."""
+    ours, its = pty.openpty()
+    command = ["setsid", "--ctty", "--wait", BIN / "comserv", *arguments]
+    process = subprocess.Popen(command, stdin=its, stdout=its, stderr=its, env=environment(**given))
+    os.close(its)
+    shown, place = "", 0
+    try:
+        for question, answer in answers:
+            while question not in shown[place:]:
+                chunk = _read(ours)
+                assert chunk, f"It ended without asking {question!r}:\n{shown}"
+                shown += chunk
+            place = len(shown)
+            os.write(ours, answer.encode() + b"\n")
+        while chunk := _read(ours):
+            shown += chunk
+    finally:
+        os.close(ours)
+        code = process.wait(60)
+    return Ended(code, shown, "")
+
+
+def _read(terminal: int) -> str:
+    """What comes next; empty once the command has ended and its terminal is closed."""
+    try:
+        return os.read(terminal, 65536).decode(errors="replace")
+    except OSError:
+        return ""

@@ -183,6 +183,35 @@ def test_a_guest_is_deleted_only_by_its_name(running: Running, web: dict[str, An
     assert world(estate, vmid) is None
 
 
+def test_at_a_terminal_it_asks_for_what_it_needs_and_never_shows_a_secret(
+    running: Running, estate: dict[str, Any]
+) -> None:
+    secret = estate["tokens"]["full"]["secret"]
+    answers = [
+        ("Address", estate["url"].removeprefix("https://")),
+        (estate["fingerprint"], "y"),
+        ("Token id", estate["tokens"]["full"]["id"]),
+        ("Token value", secret),
+    ]
+    added = running.typed("server", "add", "typed", answers=answers)
+    assert added.code == 0 and "typed" in added.out and secret not in added.out, added.out
+    assert running.typed("server", "remove", "typed", answers=[("Type typed", "typed")]).code == 0
+    refused = running.typed("server", "add", "typed", answers=[*answers[:1], (estate["fingerprint"], "n")])
+    assert refused.code == Exit.REFUSED and "not accepted" in refused.out
+
+
+def test_a_guest_is_deleted_at_a_terminal_by_typing_its_name(running: Running, rack: dict[str, Any]) -> None:
+    template = str(next(g["vmid"] for g in running.command("guest", "list", "--templates", "--json").json["items"]))
+    made = running.command(
+        "vm", "create", "gone-01", "--server", "rack", "--template", template, "--no-start", "--wait"
+    )
+    assert made.code == 0, made.err
+    wrong = running.typed("guest", "delete", "gone-01", answers=[("Type gone-01", "gone-02")])
+    assert wrong.code == Exit.USAGE, wrong.out
+    gone = running.typed("guest", "delete", "gone-01", "--wait", answers=[("Type gone-01", "gone-01")])
+    assert gone.code == 0 and "succeeded" in gone.out, gone.out
+
+
 def test_people_and_tokens_are_managed_on_the_data_folder_while_it_serves(running: Running) -> None:
     made = running.command("user", "create", "mara", "--role", "operator", "--password-stdin", stdin=PASSWORD)
     assert made.code == 0, made.err
