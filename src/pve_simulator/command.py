@@ -17,7 +17,7 @@ from typing import Any
 from pve_simulator import api
 from pve_simulator.clock import Clock
 from pve_simulator.listener import BACKLOG, Listener
-from pve_simulator.persistence import Keeper
+from pve_simulator.persistence import Keeper, UnreadableState
 from pve_simulator.server import Server
 from pve_simulator.worlds import Plan, make
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return asyncio.run(serve(options))
     except KeyboardInterrupt:
         return 130
-    except OSError as fault:
+    except (OSError, UnreadableState) as fault:
         print(f"pve-simulator: {fault}", file=sys.stderr)  # noqa: T201 - a command speaks on standard error
         return 1
 
@@ -42,15 +42,29 @@ def parser() -> argparse.ArgumentParser:
     """The options, as other programs rely on them."""
     made = argparse.ArgumentParser(prog="pve-simulator", description="Serves a simulated Proxmox VE on loopback.")
     made.add_argument("--port", type=int, required=True, help="port of the first server; 0 takes a free one")
-    made.add_argument("--nodes", type=int, default=1, help="nodes per server (default 1)")
+    made.add_argument("--nodes", type=at_least_one, default=1, help="nodes per server (default 1)")
     made.add_argument("--guests", type=int, default=20, help="VMs and containers per server (default 20)")
     made.add_argument("--templates", type=int, default=2, help="templates per server, on top (default 2)")
     made.add_argument("--seed", type=int, default=1, help="what the default world is made from (default 1)")
-    made.add_argument("--servers", type=int, default=1, help="servers on consecutive ports (default 1)")
-    made.add_argument("--speed", type=float, default=1.0, help="what lasts takes 1/SPEED of its time (default 1)")
+    made.add_argument("--servers", type=at_least_one, default=1, help="servers on consecutive ports (default 1)")
+    made.add_argument("--speed", type=positive, default=1.0, help="what lasts takes 1/SPEED of its time (default 1)")
     made.add_argument("--world", default="default", choices=("default", "recorded"), help="which world to begin with")
     made.add_argument("--state", type=Path, help="folder that keeps the world over restarts")
     return made
+
+
+def at_least_one(text: str) -> int:
+    """A count; raises ValueError, which argparse words."""
+    if int(text) < 1:
+        raise ValueError(text)
+    return int(text)
+
+
+def positive(text: str) -> float:
+    """A factor above 0; raises ValueError, which argparse words."""
+    if not float(text) > 0:
+        raise ValueError(text)
+    return float(text)
 
 
 async def serve(options: argparse.Namespace) -> int:
@@ -81,17 +95,20 @@ async def serve(options: argparse.Namespace) -> int:
 
 def build(options: argparse.Namespace, keeper: Keeper) -> tuple[list[Server], list[Listener]]:
     """Servers and their ports."""
-    servers: list[Server] = []
-    listeners: list[Listener] = []
-    for number, bound in enumerate(ports(options.port, options.servers)):
-        plan = Plan(options.world, options.nodes, options.guests, options.templates, options.seed, number)
-        estate = keeper.estate(number) or make(plan)
-        server = Server(estate, Clock(options.speed), keeper.certificates(number))
-        listener = Listener(server, bound)
+    servers = [build_one(options, keeper, number) for number in range(options.servers)]
+    listeners = [
+        Listener(server, bound) for server, bound in zip(servers, ports(options.port, len(servers)), strict=True)
+    ]
+    for server, listener in zip(servers, listeners, strict=True):
         server.port = listener.port
-        servers.append(server)
-        listeners.append(listener)
     return servers, listeners
+
+
+def build_one(options: argparse.Namespace, keeper: Keeper, number: int) -> Server:
+    """A server with its world, kept or fresh."""
+    plan = Plan(options.world, options.nodes, options.guests, options.templates, options.seed, number)
+    estate = keeper.estate(number) or make(plan)
+    return Server(estate, Clock(options.speed), keeper.certificates(number))
 
 
 def ports(first: int, count: int) -> list[socket.socket]:

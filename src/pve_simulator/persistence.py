@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from pve_simulator.errors import SimulatorError
 from pve_simulator.server import Server
 from pve_simulator.tls import Certificates
 from pve_simulator.world.estate import Estate
@@ -16,34 +17,48 @@ from pve_simulator.world.estate import Estate
 PAUSE = 0.5  # seconds between two writings
 
 
+class UnreadableState(SimulatorError):
+    """A kept estate that this version cannot read; the text names the file and the cure."""
+
+
 class Keeper:
     """Writes what changed. Without a folder it keeps nothing."""
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
-        self.written: dict[int, int] = {}
+        self.written: dict[int, tuple[int, int]] = {}  # by server: revision of the estate, generation of certificates
 
     def certificates(self, number: int) -> Certificates:
         """The certificates of a server, kept or new."""
         return Certificates.load(self.folder / f"server-{number}") if self.folder else Certificates.make()
 
     def estate(self, number: int) -> Estate | None:
-        """A server's estate as it was kept, or None."""
+        """A server's estate as it was kept, or None; raises UnreadableState."""
         file = self.folder / f"server-{number}" / "estate.json" if self.folder else None
-        return msgspec.json.decode(file.read_bytes(), type=Estate) if file and file.exists() else None
+        if file is None or not file.exists():
+            return None
+        try:
+            return msgspec.json.decode(file.read_bytes(), type=Estate)
+        except msgspec.MsgspecError as fault:
+            raise UnreadableState(f"{file} cannot be read ({fault}): remove it to begin with a fresh world") from None
 
     async def run(self, servers: list[Server]) -> None:
         """Writes whatever changed, at most every half second, for ever."""
         while self.folder:
             await asyncio.sleep(PAUSE)
             for number, server in enumerate(servers):
-                if self.written.get(number) != server.revision:
-                    self.written[number] = server.revision
-                    data = msgspec.json.encode(server.estate)
-                    try:
-                        await asyncio.to_thread(self._write, number, data)
-                    except OSError:
-                        logging.getLogger(__name__).exception("state could not be written")
+                now = server.revision, server.generation
+                if self.written.get(number) == now:
+                    continue
+                renewed = self.written.get(number, now)[1] != now[1]
+                self.written[number] = now
+                data = msgspec.json.encode(server.estate)
+                try:
+                    await asyncio.to_thread(self._write, number, data)
+                    if renewed:
+                        server.certificates.save(self.folder / f"server-{number}")
+                except OSError:
+                    logging.getLogger(__name__).exception("state could not be written")
 
     def save(self, servers: list[Server]) -> None:
         """Writes everything now."""

@@ -6,6 +6,11 @@ from urllib.parse import quote
 
 import pytest
 
+from pve_simulator.authentication import Authentication, Unauthenticated
+from pve_simulator.clock import Clock
+from pve_simulator.world.access import Token, User
+from pve_simulator.world.estate import Estate
+
 from .conftest import Answer, Simulator
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -123,3 +128,57 @@ def test_a_login_can_ask_for_a_privilege_on_a_path(recorded: Simulator) -> None:
 
 def test_the_realms_are_public(recorded: Simulator) -> None:
     assert {row["realm"] for row in recorded.send("GET", "/api2/json/access/domains").data} == {"pam", "pve"}
+
+
+class Watch(Clock):
+    """A clock that shows what it is told."""
+
+    now = 1_800_000_000.0
+
+    def time(self) -> float:
+        return self.now
+
+    def seconds(self) -> int:
+        return int(self.now)
+
+
+@pytest.fixture
+def watch() -> Watch:
+    """A clock that stands still."""
+    return Watch()
+
+
+@pytest.fixture
+def authentication(watch: Watch) -> Authentication:
+    """One user with a token, and one who has gone."""
+    estate = Estate(secret="x")
+    expiring = Token("t", "secret", expire=int(watch.now) + 10)
+    estate.users["anna@pve"] = User("anna@pve", "password", tokens={"t": expiring})
+    estate.users["gone@pve"] = User("gone@pve", "password", enable=False, tokens={"t": Token("t", "secret")})
+    return Authentication(estate, watch)
+
+
+def test_a_ticket_lives_two_hours_and_may_be_five_minutes_early(authentication: Authentication, watch: Watch) -> None:
+    ticket, csrf = authentication.ticket("anna@pve"), authentication.csrf("anna@pve")
+    for later, good in ((7190, True), (7201, False), (-290, True), (-301, False)):
+        watch.now = Watch.now + later
+        assert (authentication.ticket_user(ticket) == "anna@pve") is good
+        assert authentication.valid_csrf(csrf, "anna@pve") is good
+
+
+def test_a_csrf_token_is_good_for_its_user_alone(authentication: Authentication) -> None:
+    assert not authentication.valid_csrf(authentication.csrf("anna@pve"), "gone@pve")
+
+
+def test_a_token_ends_when_it_expires(authentication: Authentication, watch: Watch) -> None:
+    assert authentication.token_user("anna@pve!t=secret") == "anna@pve!t"
+    watch.now += 11
+    with pytest.raises(Unauthenticated, match="Authentication failed!"):
+        authentication.token_user("anna@pve!t=secret")
+
+
+def test_nothing_of_a_disabled_user_works(authentication: Authentication) -> None:
+    assert not authentication.login("gone@pve", "password")
+    assert authentication.ticket_user(authentication.ticket("gone@pve")) is None
+    with pytest.raises(Unauthenticated):
+        authentication.token_user("gone@pve!t=secret")

@@ -8,6 +8,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from pve_simulator.command import main
+
 from .conftest import Simulator
 
 
@@ -123,3 +127,29 @@ def test_two_simulators_of_one_port_are_told_apart(starting: Callable[..., Simul
     assert done.returncode == 1
     assert done.stdout == ""
     assert "in use" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--speed=0", "--nodes=0", "--servers=0", "--world=none", "--guests=many"])
+def test_options_that_make_no_sense_are_refused(option: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--port", "0", option])
+    assert ended.value.code == 2
+
+
+def test_a_state_that_cannot_be_read_is_named_with_the_cure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "server-0").mkdir()
+    (tmp_path / "server-0" / "estate.json").write_text("{")
+    assert main(["--port", "0", "--state", str(tmp_path)]) == 1
+    assert "remove it to begin with a fresh world" in capsys.readouterr().err
+
+
+def test_a_renewed_certificate_is_kept_over_kill_9(starting: Callable[..., Simulator], tmp_path: Path) -> None:
+    options = ("--guests", "1", "--state", str(tmp_path))
+    first = starting(*options)
+    time.sleep(0.7)
+    first.control("POST", "faults", [{"match": {}, "effect": "certificate_renewed"}])
+    renewed = first.control("GET", "world")["fingerprint"]
+    assert renewed != first.told["fingerprint"]
+    time.sleep(1.2)
+    first.kill()
+    assert starting(*options).told["fingerprint"] == renewed
