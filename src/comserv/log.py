@@ -6,6 +6,11 @@ import sys
 import structlog
 
 
+_exceptions = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # local variables may hold secrets
+)
+
+
 def configure(level: str = "INFO", form: str = "") -> None:
     """form: `json`, `text`, or empty for what fits standard error."""
     text = form == "text" or (not form and sys.stderr.isatty())
@@ -16,9 +21,9 @@ def configure(level: str = "INFO", form: str = "") -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     render: list[structlog.types.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if text
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        else [_exceptions, structlog.processors.JSONRenderer(ensure_ascii=False)]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

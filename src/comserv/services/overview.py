@@ -90,7 +90,7 @@ def _of_server(view: ServerView) -> Iterable[Attention]:
     server, health = view.server, view.health
     if health.state is ServerState.DOWN:
         shown = f"Its {view.guests} guests are shown as last seen." if view.guests else "It has no guest that we know."
-        why = f"{health.error_detail or health.error_title} {shown}"
+        why = f"{_sentence(health.error_detail or health.error_title)} {shown}"
         yield Attention("bad", f"{server.id} does not answer.", why, health.failing_since, "server", server.id)
         return
     if health.state is ServerState.UNREACHED and health.failures:
@@ -110,6 +110,10 @@ def _of_server(view: ServerView) -> Iterable[Attention]:
         why = f"Its last answer took {health.latency_ms or 0:.0f} ms."
         yield Attention("warn", f"{server.id} answers slowly.", why, health.last_good, "server", server.id)
     yield from _full_storages(view)
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _full_storages(view: ServerView) -> Iterable[Attention]:
