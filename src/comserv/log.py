@@ -5,7 +5,6 @@ import sys
 
 import structlog
 
-
 _exceptions = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # local variables may hold secrets
 )
