@@ -10,3 +10,4 @@ from tests.databases import (  # noqa: F401
     sqlite_template,
     vault,
 )
+from tests.installed import comserv, pve, shared  # noqa: F401

@@ -5,8 +5,9 @@ import json
 import ssl
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from comserv.domain.server import Server, Tls, TlsMode, parse_token_id
@@ -26,7 +27,7 @@ class Simulated:
         assert self._process.stdout
         self.told: dict[str, Any] = json.loads(self._process.stdout.readline())
 
-    def __enter__(self) -> "Simulated":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -71,15 +72,25 @@ class Simulated:
         return self._control("GET", "requests")
 
     def _control(self, method: str, what: str, body: Any = None) -> Any:
+        status, told = self.request(method, f"/_sim/{what}", json.dumps(body) if body is not None else None)
+        assert status == 200, told
+        return told
+
+    def request(
+        self, method: str, path: str, body: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """Any request to the server; its status, and its JSON or its bytes."""
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         parts = urlsplit(self.url)
         connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, context=context, timeout=READY)
         try:
-            connection.request(method, f"/_sim/{what}", json.dumps(body) if body is not None else None)
+            connection.request(method, path, body, dict(headers or {}))
             answer = connection.getresponse()
             text = answer.read()
-            assert answer.status == 200, text
-            return json.loads(text)
+            try:
+                return answer.status, json.loads(text)
+            except ValueError:
+                return answer.status, text
         finally:
             connection.close()

@@ -28,8 +28,9 @@ from comserv.domain.errors import (
     TaskMissing,
     TokenRefused,
 )
-from comserv.domain.job import CallRecord, RunningTask, WaitReason
+from comserv.domain.job import CallRecord, RunningTask, StepState, WaitReason
 from comserv.domain.lostreply import (
+    CLOCK_SKEW,
     Adopt,
     AlreadySo,
     ChangedByOther,
@@ -45,10 +46,11 @@ from comserv.domain.lostreply import (
 )
 from comserv.domain.plan import PlannedCall
 from comserv.domain.task import TaskRow, TaskStatus, Upid, parse_upid
-from comserv.domain.taskend import explain
+from comserv.domain.taskend import TaskEnd, explain
 from comserv.jobs.run import Run, StepRun
 from comserv.jobs.story import CancelRequested, Hold, StepFailed
 from comserv.jobs.taskwatch import TaskWatch
+from comserv.persistence import jobcalls
 from comserv.proxmox.client import Client
 
 log = structlog.get_logger()
@@ -57,6 +59,8 @@ TRY_LATER = 5.0  # seconds until a server that does not answer, or a lock, is tr
 MOST_SENDS = 6
 
 Look = Callable[[Sent], Awaitable[Next]]
+SAYS_NO = ("paused", "not_running", "still_running", "protected")
+"""Refusals that Proxmox words before it begins anything (semantics section 9); the look is still made."""
 NOT_CARRIED_OUT = (
     ParametersRefused,
     PermissionMissing,
@@ -143,7 +147,13 @@ class Caller:
                 Problem("reply_lost", f"{doing} was sent {MOST_SENDS} times, and each time its reply was lost.")
             )
         await step.intend(
-            {**_lasting(step.intent), "at": self.run.now(), "sends": sends, "call": f"{call.method} {call.path}"}
+            {
+                **_lasting(step.intent),
+                "at": self.run.now(),
+                "sends": sends,
+                "call": f"{call.method} {call.path}",
+                "digest": call.parameters.get("digest", ""),
+            }
         )
         try:
             upid = await self.client.begin(call, heavy_on=heavy_on)
@@ -171,6 +181,9 @@ class Caller:
                 raise Refused(error) from error
             raise error
         said = error.proxmox or ProxmoxSaid(500, error.detail)
+        if isinstance(error, RequestRefused) and explain(said.message, doing).problem.code in SAYS_NO:
+            await self.account(step)
+            raise Refused(error) from error
         await step.intend({**step.intent, "error_at": self.run.now(), "said": [said.status, said.message]})
         return await self._find_out(step, call, look, doing, heavy_on)
 
@@ -201,10 +214,7 @@ class Caller:
         if not said:
             return
         await self.account(step)
-        end = explain(str(said[1]), doing, self.client.server.id, int(said[0]))
-        if end.wait_for:
-            raise Hold(end.wait_for, f"{doing} waits: {said[1]}", self.run.later(TRY_LATER), problem=end.problem)
-        raise StepFailed(end.problem)
+        raise self.waits(explain(str(said[1]), doing, self.client.server.id, int(said[0])), doing)
 
     def _sent(self, step: StepRun, back_at: datetime) -> Sent:
         error_at = step.intent.get("error_at")
@@ -243,20 +253,19 @@ class Caller:
             raise self.held(error) from error
 
     async def _stop_if_asked(self, upid: Upid) -> None:
+        """Asked again at each look: a stop whose reply was lost, or that was refused, is told by how the task ends."""
         if self.run.cancel_requested and self.run.running_task is RunningTask.STOP:
-            await self.client.task(upid).stop()
+            try:
+                await self.client.task(upid).stop()
+            except (OutcomeUnknown, RequestRefused, PermissionMissing) as error:
+                log.info("the task was not stopped yet", detail=error.detail, **self.run.job.log_context())
 
     async def _failed(self, step: StepRun, status: TaskStatus, doing: str) -> None:
         """A task that ended badly: a stop that we asked for is a cancel, a lock is waited for, all else fails the step."""
         await self.account(step)
         if status.stopped_by_somebody and self.run.cancel_requested:
             raise CancelRequested
-        end = explain(status.exitstatus, doing, self.client.server.id)
-        if end.wait_for:
-            raise Hold(
-                end.wait_for, f"{doing} waits: {status.exitstatus}", self.run.later(TRY_LATER), problem=end.problem
-            )
-        raise StepFailed(end.problem)
+        raise self.waits(explain(status.exitstatus, doing, self.client.server.id), doing)
 
     async def _known(self, step: StepRun, upid: Upid) -> None:
         await step.intend({**step.intent, "upid": upid.text})
@@ -273,9 +282,41 @@ class Caller:
         await step.intend({**kept, **({"spent": spent} if spent else {})})
 
     def held(self, error: ProxmoxError) -> Hold:
-        """The server does not answer: the job waits for it, and says so."""
+        """The server does not answer: the job waits for it, and says so. What was sent is not left alone by a cancel."""
         text = f"{error.title} {error.detail}".strip()
-        return Hold(WaitReason.SERVER_DOWN, text, self.run.later(TRY_LATER), problem=error.problem())
+        under_way = any("at" in step.intent for step in self.run.job.steps if step.state is StepState.RUNNING)
+        problem = error.problem()
+        return Hold(WaitReason.SERVER_DOWN, text, self.run.later(TRY_LATER), problem=problem, cancellable=not under_way)
+
+    def waits(self, end: TaskEnd, doing: str) -> Hold | StepFailed:
+        """What follows from a refusal or a failed task: tried again later where waiting helps, else the step has failed."""
+        if end.wait_for is None:
+            return StepFailed(end.problem)
+        said = end.problem.proxmox.message if end.problem.proxmox else end.problem.title
+        return Hold(end.wait_for, f"{doing} waits: {said}", self.run.later(TRY_LATER), problem=end.problem)
+
+    async def tasks(self, step: StepRun, node: str, since: datetime, types: Iterable[str]) -> tuple[TaskSeen, ...]:
+        """The node's tasks of these types since then, newest first, each with the VM id that it makes; without those that
+        are accounted for, by this step or by another job."""
+        wanted = set(types)
+        listed = await self.client.node(node).tasks.list("all", since=since - CLOCK_SKEW)
+        rows = [row for row in listed if row.upid.type in wanted]
+        async with self.run.reading() as tx:
+            others = await jobcalls.of_others(tx, self.run.job.id, [row.upid.text for row in rows])
+        gone = others | set(step.intent.get("spent", ()))
+        return tuple([TaskSeen(_status(row), await self._makes(row)) for row in rows if row.upid.text not in gone])
+
+    async def _makes(self, row: TaskRow) -> int | None:
+        """Of a clone the first line of its log tells it; None where that cannot be read yet."""
+        if row.upid.type not in ("qmclone", "vzclone"):
+            return int(row.upid.id) if row.upid.id.isdigit() else None
+        if row.upid.text not in self._watch.targets:
+            lines = (await self.client.task(row.upid).log(0, 5)).lines
+            found = next((target for line in lines if (target := _target(line)) is not None), None)
+            if found is None:
+                return None
+            self._watch.targets[row.upid.text] = found
+        return self._watch.targets[row.upid.text]
 
     async def reads(self, reading: Awaitable[Any]) -> Any:
         """A read of a story; a server that does not answer holds the job."""
@@ -285,36 +326,24 @@ class Caller:
             raise self.held(error) from error
 
 
-async def tasks_of(
-    client: Client, node: str, since: datetime, types: Iterable[str], spent: Iterable[str] = ()
-) -> list[TaskSeen]:
-    """The node's tasks of these types since then, newest first, each with the VM id that it makes; `spent` ones left out."""
-    wanted, gone = set(types), set(spent)
-    rows = await client.node(node).tasks.list("all", since=since - timedelta(minutes=10))
-    found = [row for row in rows if row.upid.type in wanted and row.upid.text not in gone]
-    return [TaskSeen(_status(row), await _target(client, row)) for row in found]
-
-
 def _status(row: TaskRow) -> TaskStatus:
     return TaskStatus(row.upid, row.running, row.exitstatus, row.ended)
 
 
-async def _target(client: Client, row: TaskRow) -> int | None:
-    """Of a clone the first line of its log tells it, `creating a clone of VM 102 with ID 110` (recordings 09)."""
-    if row.upid.type not in ("qmclone", "vzclone"):
-        return int(row.upid.id) if row.upid.id.isdigit() else None
-    log = await client.task(row.upid).log(0, 5)
-    for line in log.lines:
-        _, found, rest = line.partition(" with ID ")
-        number = rest.split(" ")[0].strip("'\"")
-        if found and number.isdigit():
-            return int(number)
-    return None
+def _target(line: str) -> int | None:
+    """`creating a clone of VM 102 with ID 110` (recordings 09): 110."""
+    _, found, rest = line.partition(" with ID ")
+    number = rest.split(" ")[0].strip("'\"")
+    return int(number) if found and number.isdigit() else None
 
 
 def _lasting(intent: Mapping[str, Any]) -> dict[str, Any]:
     """What of an intent outlives one sending."""
-    return {name: value for name, value in intent.items() if name not in ("at", "upid", "error_at", "said", "call")}
+    return {
+        name: value
+        for name, value in intent.items()
+        if name not in ("at", "upid", "error_at", "said", "call", "digest")
+    }
 
 
 def _time(text: object) -> datetime:

@@ -4,13 +4,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from comserv.domain.change import change_call, change_effect, is_changed, parse_change_request
-from comserv.domain.errors import DigestMismatch, GuestMissing, OutcomeUnknown, Problem, RequestRefused
+from comserv.domain.errors import (
+    DigestMismatch,
+    GuestLocked,
+    GuestMissing,
+    LockTimeout,
+    OutcomeUnknown,
+    Problem,
+    RequestRefused,
+    ServerUnreachable,
+)
 from comserv.domain.guest import GuestConfig, GuestStatus, GuestType
 from comserv.domain.job import JobKind, WaitReason
 from comserv.domain.lostreply import CallLook, ChangedByOther, Next, Sent, after_call
 from comserv.domain.plan import PlannedCall
+from comserv.domain.taskend import explain
 from comserv.domain.units import MIB
-from comserv.jobs.calls import LOOK_EVERY, Caller, Refused, tasks_of
+from comserv.jobs.calls import LOOK_EVERY, Caller, Refused
 from comserv.jobs.failures import failure_of
 from comserv.jobs.run import Run, StepRun
 from comserv.jobs.story import Hold, StepFailed, Story
@@ -67,7 +77,7 @@ class GuestChange:
 
     def _still_as_seen(self, step: StepRun, config: GuestConfig) -> None:
         """A person who changed what is not there any more is asked to look again; nothing is overwritten."""
-        if self.seen and config.digest != self.seen and not step.intent:
+        if self.seen and config.digest != self.seen and not step.intent.get("at"):
             detail = (
                 "Its configuration was changed by somebody else after the page was opened. Nothing was overwritten."
             )
@@ -84,12 +94,21 @@ class GuestChange:
         if self.type is GuestType.QEMU:
             await self.caller.task(step, call, self._look(step), self.doing)
             return
-        await step.intend({**step.intent, "at": self.run.now(), "call": f"{call.method} {call.path}"})
+        await self._put(step, call)
+
+    async def _put(self, step: StepRun, call: PlannedCall) -> None:
+        """A container's change is done when it is answered. After a lost reply the configuration itself tells."""
+        await step.intend({"digest": call.parameters["digest"], "call": f"{call.method} {call.path}"})
         try:
             await self.caller.client.change(call)
+        except ServerUnreachable as error:
+            raise self.caller.held(error) from error
         except OutcomeUnknown as error:
             text = "The reply was lost. Looking at the configuration."
             raise Hold(WaitReason.OUTCOME_UNKNOWN, text, self.run.later(LOOK_EVERY), problem=error.problem()) from error
+        except (GuestLocked, LockTimeout) as error:
+            text = error.proxmox.message if error.proxmox else error.detail
+            raise self.caller.waits(explain(text, self.doing, self.run.job.server), self.doing) from error
         except RequestRefused as error:
             raise Refused(error) from error
 
@@ -100,9 +119,10 @@ class GuestChange:
                 config = await self.handle.config()
             except GuestMissing:
                 config = None
-            tasks = await tasks_of(self.caller.client, self.run.job.node, sent.at, types, step.intent.get("spent", ()))
+            tasks = await self.caller.tasks(step, self.run.job.node, sent.at, types)
             done = config is not None and is_changed(self.change, self.type, config)
-            return after_call(CallLook(sent, self.vmid, types, config is not None, done, tasks=tuple(tasks)))
+            untouched = config is None or config.digest == step.intent.get("digest", config.digest)
+            return after_call(CallLook(sent, self.vmid, types, config is not None, done, untouched, tasks))
 
         return look
 

@@ -19,7 +19,8 @@ from comserv.domain.power import (
     task_types,
 )
 from comserv.domain.task import TaskStatus, parse_upid
-from comserv.jobs.calls import Caller, Refused, tasks_of
+from comserv.domain.taskend import explain
+from comserv.jobs.calls import Caller, Refused
 from comserv.jobs.failures import failure_of
 from comserv.jobs.run import Run, StepRun
 from comserv.jobs.story import CancelRequested, Hold, StepFailed, Story
@@ -76,9 +77,9 @@ class PowerChange:
         async def look(sent: Sent) -> Next:
             state = await self._state_or_none()
             types = task_types(self.action, self.type)
-            tasks = await tasks_of(self.caller.client, self.run.job.node, sent.at, types, step.intent.get("spent", ()))
+            tasks = await self.caller.tasks(step, self.run.job.node, sent.at, types)
             there = reached(self.action, state, self.run.now() - sent.at) if state else None
-            return after_call(CallLook(sent, self.vmid, types, state is not None, there, tasks=tuple(tasks)))
+            return after_call(CallLook(sent, self.vmid, types, state is not None, there, tasks=tasks))
 
         return look
 
@@ -99,9 +100,9 @@ class PowerChange:
             case PowerFailed(problem):
                 await self.caller.account(step)
                 await step.intend({name: value for name, value in step.intent.items() if name == "spent"})
-                if problem.code in ("guest_locked", "lock_timeout"):
-                    raise Hold(WaitReason.LOCK, problem.title, self.run.later(5), problem=problem)
-                raise StepFailed(problem)
+                if task.ok:
+                    raise StepFailed(problem)
+                raise self.caller.waits(explain(task.exitstatus, self.doing, self.run.job.server), self.doing)
 
     async def _done(self, step: StepRun, state: GuestState) -> Mapping[str, Any]:
         async def lay(tx: Transaction) -> None:

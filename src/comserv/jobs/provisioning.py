@@ -5,7 +5,7 @@ Each step looks before it acts and can be entered again at any point; what a loo
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -19,11 +19,21 @@ from comserv.domain.errors import (
     ReplyUnreadable,
     RequestRefused,
     ServerUnreachable,
-    VmidTaken,
 )
 from comserv.domain.guest import AddressSource, AgentReport, GuestConfig, GuestKey, GuestState, GuestStatus, GuestType
+from comserv.domain.hostname import same_name
 from comserv.domain.job import JobKind, StepState, WaitReason
-from comserv.domain.lostreply import CallLook, CloneLook, Gone, Next, Sent, TakenByOther, after_call, after_clone
+from comserv.domain.lostreply import (
+    CallLook,
+    ChangedByOther,
+    CloneLook,
+    Gone,
+    Next,
+    Sent,
+    TakenByOther,
+    after_call,
+    after_clone,
+)
 from comserv.domain.overlay import MadeGuest
 from comserv.domain.ownership import Evidence, is_ours, read_marker, smbios_uuid
 from comserv.domain.plan import Decision, PlannedCall
@@ -41,7 +51,7 @@ from comserv.domain.reservation import Reservation
 from comserv.domain.taskend import explain
 from comserv.domain.units import GIB, MIB
 from comserv.domain.vmrequest import VmRequest, secrets_of, stored_vm_request
-from comserv.jobs.calls import Caller, Ended, Refused, tasks_of
+from comserv.jobs.calls import Caller, Ended, Refused
 from comserv.jobs.failures import failure_of
 from comserv.jobs.run import Run, StepRun
 from comserv.jobs.story import Hold, StepFailed, Story
@@ -56,6 +66,9 @@ CLONES_PER_TEMPLATE = (
 CLONES_PER_STORAGE = 2
 ASK_EVERY = 1.5  # seconds between two questions to the agent
 MOST_CHANGED_MEANWHILE = 5
+MOST_IDS_TRIED = 50
+LOOKED_LATELY = timedelta(seconds=3)
+MAKES_A_GUEST = ("qmclone", "qmcreate", "qmrestore", "vzclone", "vzcreate", "vzrestore")
 
 
 def provisioning(workplace: Workplace) -> Story:
@@ -115,13 +128,11 @@ class Creation:
     async def tell(self) -> Mapping[str, Any]:
         name = self.request.hostname
         reserved = await self.run.step("reserve", self.reserve, text="Reserve a VM id and the name")
-        self.vmid = int(reserved["vmid"])
-        made = await self.run.step(
-            "clone", self.clone, text=f"Clone the template {self.decision.template_vmid} to {self.vmid}"
-        )
-        if int(made["vmid"]) != self.vmid:
-            self.vmid = int(made["vmid"])
-        self.uuid = str(made["uuid"])
+        self.vmid = self.run.job.vmid or int(reserved["vmid"])
+        made = await self.run.step("clone", self.clone, text=self._cloning())
+        self.vmid, self.uuid = int(made["vmid"]), str(made["uuid"])
+        if self.run.job.attempt > 1:
+            await self._take(self.vmid)  # an earlier try gave back what it had reserved when it ended
         await self.run.step("configure", self.configure, text="Configure CPU, memory, network and cloud-init")
         await self.grow_if_asked()
         await self.start_if_asked()
@@ -134,6 +145,9 @@ class Creation:
             "name": name,
             "addresses": list(proof.get("addresses", ())),
         }
+
+    def _cloning(self) -> str:
+        return f"Clone the template {self.decision.template_vmid} to {self.vmid}"
 
     @property
     def key(self) -> GuestKey:
@@ -148,7 +162,8 @@ class Creation:
     async def reserve(self, step: StepRun) -> Mapping[str, Any]:
         """The VM id was reserved with the job; here the server is asked whether it is still free, before anything is sent."""
         vmid = self.run.job.vmid or self.decision.vmid
-        for _ in range(50):
+        await self._name_is_free(vmid)
+        for _ in range(MOST_IDS_TRIED):
             if vmid is None:
                 vmid = await self.caller.reads(self.caller.client.cluster.next_id())
             if await self._is_free(vmid) and await self._take(vmid):
@@ -163,9 +178,19 @@ class Creation:
     async def _is_free(self, vmid: int) -> bool:
         try:
             await self.caller.reads(self.caller.client.cluster.is_free(vmid))
-        except (VmidTaken, RequestRefused):
+        except RequestRefused:
             return False
         return True
+
+    async def _name_is_free(self, vmid: int | None) -> None:
+        """The plan looked already; since then the job may have waited for hours."""
+        seen = await self.caller.reads(self.caller.client.cluster.resources())
+        name = self.request.hostname
+        taken = [guest for guest in seen.guests if guest.key.vmid != vmid and same_name(guest.name, name)]
+        if taken:
+            detail = f"The guest {taken[0].key.vmid} on {taken[0].node} bears it: somebody made it meanwhile."
+            cure = "Ask for another name, or rename that guest and try again."
+            raise StepFailed(Problem("hostname_taken", f"The name {name} is taken.", detail, cure))
 
     async def _take(self, vmid: int) -> bool:
         request, decision = self.request, self.decision
@@ -182,18 +207,23 @@ class Creation:
         )
         async with self.run.transaction() as tx:
             taken = await reservations.take(tx, wanted)
+            holders = [one for one in await guests.holders(tx, addresses) if one.guest != wanted.guest]
         if taken in ("hostname", "address"):
             what = f"The name {request.hostname}" if taken == "hostname" else f"An address of {request.hostname}"
             detail = "Another job that runs has reserved it."
             raise StepFailed(
                 Problem(f"{taken}_taken", f"{what} is taken.", detail, "Wait for that job, or use another one.")
             )
+        if holders:
+            title = f"The address {holders[0].address} is taken."
+            detail = f"It belongs to the guest {holders[0].guest}, as far as is known."
+            raise StepFailed(Problem("address_taken", title, detail, "Ask for another address."))
         return taken is None
 
     async def _another(self, vmid: int) -> int:
         """The next number that neither the server nor a job of ours uses."""
         free = await self.caller.reads(self.caller.client.cluster.next_id())
-        async with self.run.transaction() as tx:
+        async with self.run.reading() as tx:
             held = {one.guest.vmid for one in await reservations.on_server(tx, self.request.server)}
         candidate = max(free, vmid + 1) if free <= vmid else free
         while candidate in held:
@@ -210,8 +240,8 @@ class Creation:
             self.run.limit(source, CLONES_PER_TEMPLATE, waits),
             self.run.limit(storage, CLONES_PER_STORAGE, waits),
         ):
-            await self._still_reserved(step)
-            await self._clone(step)
+            await self._still_free(step)
+            await self._cloned(step)
         config = await self._config()
         self.uuid = smbios_uuid(config)
         made = MadeGuest(self.key, self.run.job.id, step.upid, self.uuid)
@@ -223,40 +253,44 @@ class Creation:
         step.on_done(remember)
         return {"vmid": self.vmid, "uuid": self.uuid, "upid": step.upid}
 
-    async def _still_reserved(self, step: StepRun) -> None:
-        """An earlier try gave the reservation back when it ended; another job may have taken the number since."""
-        if await self._take(self.vmid):
+    async def _still_free(self, step: StepRun) -> None:
+        """What was reserved is still ours; and where nothing was sent yet, and time has passed, also still free there."""
+        ended, now = self.run.job.step("reserve").ended, self.run.now()
+        sent = bool(step.intent)
+        late = not sent and (ended is None or now - ended > LOOKED_LATELY)
+        if late:
+            await self._name_is_free(self.vmid)
+        if await self._take(self.vmid) and not (late and not await self._is_free(self.vmid)):
             return
-        if step.intent.get("at") or self.request.vmid is not None:
+        if sent or self.request.vmid is not None:
             raise StepFailed(_taken(self.vmid, self.request.server))
-        await self._move_to_another_id(step)
+        await self._move_to_another_id(step, f"The VM id {self.vmid} was taken meanwhile.")
 
-    async def _clone(self, step: StepRun) -> Ended:
-        call = PlannedCall(
-            "POST",
-            clone_path(self.decision),
-            clone_parameters(self.request, self.decision, self.vmid, self.run.job.id, self.place.sign),
-        )
+    async def _cloned(self, step: StepRun) -> None:
         doing = f"The clone of {self.request.hostname}"
-        try:
-            return await self.caller.task(
-                step, call, self._look_for_clone(step), doing, heavy_on=self.decision.template_node
+        for _ in range(MOST_IDS_TRIED):
+            call = PlannedCall(
+                "POST",
+                clone_path(self.decision),
+                clone_parameters(self.request, self.decision, self.vmid, self.run.job.id, self.place.sign),
             )
-        except Refused as refused:
-            await self._after_refused_clone(step, refused, doing)
-            raise
+            try:
+                await self.caller.task(
+                    step, call, self._look_for_clone(step), doing, heavy_on=self.decision.template_node
+                )
+            except Refused as refused:
+                await self._after_refused_clone(step, refused, doing)
+            else:
+                return
+        raise StepFailed(_taken(self.vmid, self.request.server))
 
     def _look_for_clone(self, step: StepRun):  # a Look
         async def look(sent: Sent) -> Next:
-            client, decision = self.caller.client, self.decision
-            config = await self._config_or_none()
-            tasks = await tasks_of(
-                client,
-                decision.template_node,
-                sent.at,
-                ("qmclone", "qmcreate", "qmrestore"),
-                step.intent.get("spent", ()),
-            )
+            config, decision = await self._config_or_none(), self.decision
+            tasks = await self.caller.tasks(step, decision.template_node, sent.at, MAKES_A_GUEST)
+            elsewhere = await self._elsewhere() if config is None else None
+            if elsewhere and elsewhere != decision.template_node:
+                tasks = (*tasks, *await self.caller.tasks(step, elsewhere, sent.at, MAKES_A_GUEST))
             marker = read_marker(config.get("description"), self.place.sign) if config else None
             marked = marker is not None and (marker.job, marker.vmid) == (self.run.job.id, self.vmid)
             return after_clone(
@@ -264,21 +298,30 @@ class Creation:
                     sent,
                     decision.template_vmid,
                     self.vmid,
-                    exists=config is not None,
+                    exists=config is not None or elsewhere is not None,
                     lock=config.get("lock") if config else "",
                     marked=marked,
-                    tasks=tuple(tasks),
+                    tasks=tasks,
                 )
             )
 
         return look
 
+    async def _elsewhere(self) -> str | None:
+        """The node on which somebody's guest has our number; None where nobody has it."""
+        try:
+            await self.caller.client.cluster.is_free(self.vmid)
+        except RequestRefused:
+            rows = (await self.caller.client.cluster.resources()).guests
+            return next((row.node for row in rows if row.key.vmid == self.vmid), self.decision.node)
+        return None
+
     async def _after_refused_clone(self, step: StepRun, refused: Refused, doing: str) -> None:
-        """Somebody else has the number: another one is taken only where that is proven, or nothing of ours was ever sent."""
+        """Somebody else has the number: another one is taken only where that is proven; then it returns, else it raises."""
         outcome, error = refused.outcome, refused.error
         if isinstance(outcome, TakenByOther) and outcome.proven and self.request.vmid is None:
-            step.note(f"{outcome.reason} The next free one is used.")
-            await self._move_to_another_id(step)
+            await self._move_to_another_id(step, outcome.reason)
+            return
         if isinstance(outcome, TakenByOther):
             detail = f"{outcome.reason} Nothing of it was changed."
             raise StepFailed(
@@ -298,21 +341,21 @@ class Creation:
                     error.proxmox,
                 )
             )
-        if error is not None:
-            said = error.proxmox
-            raise StepFailed(
-                explain(
-                    said.message if said else error.detail, doing, self.request.server, said.status if said else 500
-                ).problem
-            )
+        raise failure_of(refused, doing, self.request.server) from refused
 
-    async def _move_to_another_id(self, step: StepRun) -> None:
-        vmid = await self._another(self.vmid)
-        if await self._is_free(vmid) and await self._take(vmid):
-            self.vmid = vmid
-            self.run.place(vmid=vmid)
-            await step.intend({})
-            raise Hold(WaitReason.LIMIT, f"The VM id is now {vmid}.", self.run.now())
+    async def _move_to_another_id(self, step: StepRun, why: str) -> None:
+        vmid = self.vmid
+        for _ in range(MOST_IDS_TRIED):
+            vmid = await self._another(vmid)
+            if await self._is_free(vmid) and await self._take(vmid):
+                break
+        else:
+            raise StepFailed(_taken(vmid, self.request.server))
+        self.vmid = vmid
+        self.run.place(vmid=vmid)
+        step.note(f"{why} The next free one, {vmid}, is used.")
+        await step.progress(text=self._cloning())
+        await step.intend({})
 
     # --- configure
 
@@ -395,9 +438,7 @@ class Creation:
         end = explain(text, doing, self.request.server)
         if end.problem.code == "digest_mismatch":
             return
-        if end.wait_for:
-            raise Hold(end.wait_for, f"{doing} waits: {text}", self.run.later(5), problem=end.problem)
-        raise StepFailed(end.problem)
+        raise self.caller.waits(end, doing)
 
     # --- start
 
@@ -409,19 +450,17 @@ class Creation:
 
     async def start(self, step: StepRun) -> Mapping[str, Any]:
         doing = f"The start of {self.request.hostname}"
+        await self._ours()
         state = await self._state()
         if state.status is not GuestStatus.RUNNING:
-            await self._ours()
             call = PlannedCall("POST", f"{guest_path(self.decision, self.vmid)}/status/start")
 
             async def look(sent: Sent) -> Next:
                 now = await self._state_or_none()
                 types = ("qmstart", "hastart")
-                tasks = await tasks_of(
-                    self.caller.client, self.decision.node, sent.at, types, step.intent.get("spent", ())
-                )
+                tasks = await self.caller.tasks(step, self.decision.node, sent.at, types)
                 reached = now is not None and now.status is GuestStatus.RUNNING
-                return after_call(CallLook(sent, self.vmid, types, now is not None, reached, tasks=tuple(tasks)))
+                return after_call(CallLook(sent, self.vmid, types, now is not None, reached, tasks=tasks))
 
             try:
                 ended = await self.caller.task(step, call, look, doing, accept_failure=True)
@@ -435,10 +474,7 @@ class Creation:
         if ended.task is None or ended.task.ok or (await self._state()).status is GuestStatus.RUNNING:
             return
         await self.caller.account(step)
-        end = explain(ended.task.exitstatus, doing, self.request.server)
-        if end.wait_for:
-            raise Hold(end.wait_for, f"{doing} waits: {ended.task.exitstatus}", self.run.later(5), problem=end.problem)
-        raise StepFailed(end.problem)
+        raise self.caller.waits(explain(ended.task.exitstatus, doing, self.request.server), doing)
 
     # --- prove
 
@@ -446,25 +482,33 @@ class Creation:
         """Asks the agent until it reports what was asked, or it is clear that nothing can be proven: a warning, no failure."""
         await self._kept_address()
         wanted = asked(self.request, self.decision.agent)
-        started = self.run.job.step("start").result.get("at")
-        since = datetime.fromisoformat(str(started)) if started else self.run.now()
-        while True:
-            report, running, said = await self._ask_agent() if wanted.started and wanted.agent else (None, None, "")
-            answer = prove(wanted, report, self.run.now() - since, self.place.proof_wait, running, said)
-            match answer:
-                case Proven(addresses):
-                    return await self._proven(step, addresses, report)
-                case Mismatch(reason, addresses):
-                    await self._proven(step, addresses, report)
-                    return {"addresses": list(addresses), "warning": reason}
-                case CannotProve(reason):
-                    return {"addresses": [], "warning": reason}
-                case NotYet(reason):
-                    raise Hold(WaitReason.AGENT, reason, self.run.later(ASK_EVERY))
+        report, running, said, since = None, None, "", self.run.now()
+        if wanted.started and wanted.agent:
+            report, running, said = await self._ask_agent(step)
+            since = await self._began(step)
+        answer = prove(wanted, report, self.run.now() - since, self.place.proof_wait, running, said)
+        match answer:
+            case Proven(addresses):
+                return await self._proven(step, addresses, report)
+            case Mismatch(reason, addresses):
+                await self._proven(step, addresses, report)
+                return {"addresses": list(addresses), "warning": reason}
+            case CannotProve(reason):
+                return {"addresses": [], "warning": reason}
+            case NotYet(reason):
+                raise Hold(WaitReason.AGENT, reason, self.run.later(ASK_EVERY))
 
-    async def _ask_agent(self) -> tuple[AgentReport | None, bool | None, str]:
+    async def _began(self, step: StepRun) -> datetime:
+        """Since when the agent could have answered: a time in which its server did not answer does not count."""
+        if step.intent.get("away"):
+            await step.intend({"since": self.run.now()})
+        since = step.intent.get("since") or self.run.job.step("start").result.get("at")
+        return datetime.fromisoformat(str(since)) if since else self.run.now()
+
+    async def _ask_agent(self, step: StepRun) -> tuple[AgentReport | None, bool | None, str]:
         """(its report, whether the VM runs, what Proxmox said where it can never be asked)."""
         try:
+            self._be_ours(await self.guest.config())
             state = await self.guest.current()
             if state.status is not GuestStatus.RUNNING:
                 return None, False, ""
@@ -473,10 +517,13 @@ class Creation:
             return await self.guest.agent.report(self.run.now()), True, ""
         except PermissionMissing as error:
             return None, True, error.detail
+        except GuestMissing as error:
+            raise StepFailed(_vanished(self.request.hostname, error)) from error
         except RequestRefused as error:
             return None, True, error.detail if "No QEMU guest agent" in error.detail else ""
-        except (ServerUnreachable, ReplyUnreadable):
-            return None, None, ""
+        except (ServerUnreachable, ReplyUnreadable) as error:
+            await step.intend({"away": True})
+            raise self.caller.held(error) from error
 
     async def _proven(self, step: StepRun, addresses: tuple[str, ...], report: AgentReport | None) -> Mapping[str, Any]:
         at = report.as_of if report else self.run.now()
@@ -512,6 +559,10 @@ class Creation:
     async def _ours(self) -> GuestConfig:
         """The configuration, after making sure that this guest is the one that this job made (promise 1)."""
         config = await self._config()
+        self._be_ours(config)
+        return config
+
+    def _be_ours(self, config: GuestConfig) -> None:
         job = self.run.job.id
         evidence = Evidence(
             self.request.server, self.vmid, config.get("description"), smbios_uuid(config), job, job, self.uuid
@@ -521,7 +572,6 @@ class Creation:
             cure = "Look at the guest's tasks on the server: somebody changed or replaced it. Nothing was changed by Comserv."
             title = f"The guest {self.vmid} is not the one that this job made any more."
             raise StepFailed(Problem("not_ours", title, " ".join(ownership.reasons), cure))
-        return config
 
     async def _state(self) -> GuestState:
         try:
@@ -538,7 +588,7 @@ class Creation:
     def _look_at_config(self, step: StepRun, types: tuple[str, ...], reached):  # GuestConfig → bool, a Look
         async def look(sent: Sent) -> Next:
             config = await self._config_or_none()
-            tasks = await tasks_of(self.caller.client, self.decision.node, sent.at, types, step.intent.get("spent", ()))
+            tasks = await self.caller.tasks(step, self.decision.node, sent.at, types)
             return after_call(
                 CallLook(
                     sent,
@@ -546,7 +596,7 @@ class Creation:
                     types,
                     config is not None,
                     config is not None and reached(config),
-                    tasks=tuple(tasks),
+                    tasks=tasks,
                 )
             )
 
@@ -561,6 +611,7 @@ class Creation:
     def _shown(self, config: GuestConfig, status: GuestStatus) -> dict[str, Any]:
         """What the list shows of it until the sweep has seen it."""
         return {
+            "gone": False,
             "type": str(GuestType.QEMU),
             "node": self.decision.node,
             "name": config.get("name") or self.request.hostname,
@@ -572,7 +623,7 @@ class Creation:
 
 
 def _changed(refused: Refused) -> bool:
-    return type(refused.outcome).__name__ == "ChangedByOther"
+    return isinstance(refused.outcome, ChangedByOther)
 
 
 def _taken(vmid: int, server: str) -> Problem:

@@ -8,7 +8,7 @@ from comserv.domain.guest import GuestConfig, GuestType
 from comserv.domain.job import JobKind
 from comserv.domain.lostreply import DeleteLook, Gone, Next, Sent, after_delete
 from comserv.domain.removal import identity, removal_call
-from comserv.jobs.calls import Caller, Refused, tasks_of
+from comserv.jobs.calls import Caller, Refused
 from comserv.jobs.failures import failure_of
 from comserv.jobs.run import Run, StepRun
 from comserv.jobs.story import StepFailed, Story
@@ -67,9 +67,9 @@ class GuestRemoval:
         async def look(sent: Sent) -> Next:
             config = await self._config()
             types = ("qmdestroy", "vzdestroy")
-            tasks = await tasks_of(self.caller.client, self.run.job.node, sent.at, types, step.intent.get("spent", ()))
+            tasks = await self.caller.tasks(step, self.run.job.node, sent.at, types)
             now = identity(self.type, config) if config else ""
-            return after_delete(DeleteLook(sent, self.vmid, config is not None, now, self.identity, tuple(tasks)))
+            return after_delete(DeleteLook(sent, self.vmid, config is not None, now, self.identity, tasks))
 
         return look
 

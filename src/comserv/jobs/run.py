@@ -138,6 +138,12 @@ class Run:
                 await jobcalls.record(tx, self.job.id, calls)
             del self._calls[: len(calls)]
 
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Transaction]:
+        """One snapshot, to look only."""
+        async with self._database.read() as tx:
+            yield tx
+
     async def assert_owner(self) -> None:
         """Right before each call that changes a server. Raises LostOwnership."""
         self._check_owned()

@@ -189,7 +189,11 @@ def _is_shown(overlay: Overlay, guest: Guest | None) -> bool:
         return guest is None
     if guest is None:
         return False
-    return all(_same(getattr(guest, name, None), value) for name, value in overlay.fields.items() if name != "type")
+    return all(
+        _same(getattr(guest, name, None), value)
+        for name, value in overlay.fields.items()
+        if name not in ("type", "gone")
+    )
 
 
 def _same(shown: object, said: object) -> bool:

@@ -17,6 +17,7 @@ FAST, SLOW = 0.15, 1.0  # seconds between two looks: at first, and once a task h
 FAST_FOR = 4.0
 LOG_EVERY = 1.0
 LINES = 200
+TARGETS_KEPT = 2000
 
 Listener = Callable[[tuple[str, ...]], Awaitable[None]]
 
@@ -28,6 +29,15 @@ class _Watched:
     since: float = field(default_factory=monotonic)
 
 
+class Targets(dict[str, int]):
+    """The last ones only."""
+
+    def __setitem__(self, upid: str, vmid: int) -> None:
+        super().__setitem__(upid, vmid)
+        while len(self) > TARGETS_KEPT:
+            del self[next(iter(self))]
+
+
 class TaskWatch:
     """Of one server. A client that fails ends all waits on that node with its error; whoever waits decides what that means."""
 
@@ -35,6 +45,8 @@ class TaskWatch:
         self._client = client
         self._watched: dict[str, dict[str, _Watched]] = {}
         self._pollers: dict[str, asyncio.Task[None]] = {}
+        self.targets = Targets()
+        """Which VM id a clone makes, by UPID: told by its log, once read."""
 
     async def ended(self, upid: Upid, listen: Listener | None = None, reader: Client | None = None) -> TaskStatus:
         """Waits until the task has stopped. reader: the client that reads the log, so that its calls stand with their job.

@@ -1,6 +1,6 @@
 """The calls behind a job, as they were sent: parameters without secrets, and what came back."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import insert, select
@@ -9,7 +9,7 @@ from comserv.domain.job import CallRecord
 from comserv.domain.page import Page
 from comserv.persistence.database import Transaction
 from comserv.persistence.paging import check_limit, decode_cursor, encode_cursor, page_of
-from comserv.persistence.tables import job_calls
+from comserv.persistence.tables import job_calls, job_steps
 
 
 async def record(tx: Transaction, job_id: str, calls: Iterable[CallRecord]) -> None:
@@ -29,6 +29,15 @@ async def record(tx: Transaction, job_id: str, calls: Iterable[CallRecord]) -> N
     ]
     if rows:
         await tx.execute(insert(job_calls), rows)
+
+
+async def of_others(tx: Transaction, job_id: str, upids: Sequence[str]) -> frozenset[str]:
+    """Those of these tasks that are known to belong to another job."""
+    found: set[str] = set()
+    for table in (job_calls, job_steps):
+        mine = select(table.c.upid).where(table.c.upid.in_(upids), table.c.job != job_id)
+        found |= {row.upid for row in await tx.execute(mine)} if upids else set()
+    return frozenset(found)
 
 
 async def page(tx: Transaction, job_id: str, *, limit: int = 200, cursor: str | None = None) -> Page[CallRecord]:
