@@ -37,12 +37,13 @@ class Role:
     padded: bool = True
 
 
+# No name here is one that a person would try first (web-01, db-01, app-01, test): those stay free to be made
 ROLES = (
-    Role("web", "web", 6, (2, 4), (2048, 4096), (16, 32), (0.03, 0.3)),
-    Role("db", "db", 4, (4, 8), (8192, 16384), (64, 100), (0.05, 0.4)),
-    Role("app", "app", 5, (2, 4), (4096, 8192), (20, 40), (0.05, 0.4)),
+    Role("shop", "web", 6, (2, 4), (2048, 4096), (16, 32), (0.03, 0.3)),
+    Role("ledger-db", "db", 4, (4, 8), (8192, 16384), (64, 100), (0.05, 0.4)),
+    Role("erp", "app", 5, (2, 4), (4096, 8192), (20, 40), (0.05, 0.4)),
     Role("ci-runner", "ci", 3, (4, 8), (4096, 8192), (40, 80), (0.1, 0.8), padded=False),
-    Role("proxy", "web", 2, (1, 2), (512, 1024), (8,), (0.01, 0.1), container=True),
+    Role("edge-proxy", "web", 2, (1, 2), (512, 1024), (8,), (0.01, 0.1), container=True),
     Role("cache", "cache", 2, (2,), (4096, 8192), (16,), (0.02, 0.2)),
     Role("dns", "infra", 2, (1,), (256, 512), (4, 8), (0.002, 0.02), container=True),
     Role("k8s-worker", "k8s", 3, (4, 8), (8192, 16384), (50, 100), (0.1, 0.5), padded=False),
