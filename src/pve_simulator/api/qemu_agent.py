@@ -24,7 +24,7 @@ async def reached(call: Call) -> Guest:
         raise ApiError(500, f"VM {guest.vmid} is not running")
     if not machine.agent_enabled(guest.config):
         raise ApiError(500, NOT_RUNNING)
-    if call.server.faults.standing("agent_silent", call.method, call.path, guest.node):
+    if call.server.faults.standing("agent_silent", call.method, f"/api2/json{call.path}", guest.node):
         await call.server.clock.sleep(power.AGENT_PING)
         raise ApiError(500, NOT_RUNNING)
     if not await power.answers(call.server, guest):

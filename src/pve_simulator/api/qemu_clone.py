@@ -20,7 +20,7 @@ async def make_clone(call: Call) -> str:
     storage = call.get("storage")
     if storage:
         call.check(f"/storage/{storage}", "Datastore.AllocateSpace")
-        volumes.storage_of(call.server, storage)
+        volumes.usable(call.server, storage, call.node.name)
     if target and target not in ("localhost", call.node.name) and target not in call.estate.nodes:
         raise ApiError(500, f"no such cluster node '{target}'")
     full = call.get("full")
