@@ -7,12 +7,12 @@ from typing import Any
 import aiohttp
 import pytest
 from starlette.applications import Starlette
-from tests.api.conftest import listening
 
 from comserv.api.application import application, mounted
 from comserv.app import open_installation
 from comserv.domain.person import Actor, Role
 from comserv.settings import Settings
+from tests.api.conftest import listening
 
 pytestmark = pytest.mark.anyio
 

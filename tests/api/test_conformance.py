@@ -12,9 +12,9 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from tests.processes import Running, comserv_running, simulator
 
 from comserv.api.application import application
+from tests.processes import Running, comserv_running, simulator
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

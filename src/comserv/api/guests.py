@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from comserv.api.paging import Cursor, Limit, cut_in_order
@@ -32,6 +32,14 @@ from comserv.services.guests import GuestQuery
 router = APIRouter(prefix="/guests", tags=["guests"], route_class=Route)
 
 Word = Annotated[str, Field(max_length=64)]
+IfMatch = Annotated[
+    str,
+    Header(
+        max_length=66,
+        pattern=r'^("?[0-9a-f]*"?)$',
+        description="The digest of the configuration that was seen: nothing is overwritten that was changed since.",
+    ),
+]
 Words = Annotated[list[Word] | None, Query(description="One or more.")]
 
 
@@ -84,7 +92,7 @@ class PowerMany(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    guests: Annotated[list[Place], Field(min_length=1, max_length=1000)]
+    guests: Annotated[list[Place], Field(min_length=1, max_length=500)]
     action: PowerAction
 
 
@@ -128,10 +136,10 @@ async def list_guests(
 
 
 @router.post("/power", **answers(PowerOutcomes, 422, needs=Action.POWER, status=202))
-async def power_many(who: Who, services: Given, wish: PowerMany) -> Response:
-    """A power job each, for up to 1000 guests."""
+async def power_many(who: Who, services: Given, wish: PowerMany, key: IdempotencyKey) -> Response:
+    """A power job each, for up to 500 guests."""
     keys = [GuestKey(place.server, place.vmid) for place in wish.guests]
-    outcomes = await services.guests.power_many(who, keys, wish.action)
+    outcomes = await services.guests.power_many(who, keys, wish.action, key)
     return reply(PowerOutcomes([PowerOutcome.of(outcome) for outcome in outcomes]), 202)
 
 
@@ -155,7 +163,8 @@ async def get_guest(
 async def get_guest_config(who: Who, services: Given, server_id: ServerId, vmid: Vmid) -> Response:
     """The configuration as the server has it now."""
     found = await services.guests.live(who, GuestKey(server_id, vmid))
-    return reply(GuestConfig(dict(found.config.values), found.config.digest, pending_changes(found)))
+    shape = GuestConfig(dict(found.config.values), found.config.digest, pending_changes(found))
+    return reply(shape, headers={"ETag": f'"{found.config.digest}"'})
 
 
 @router.get("/{server_id}/{vmid}/agent", **answers(AgentReport, 404, 409, 422, 502, 503, 504, needs=Action.SEE))
@@ -197,11 +206,17 @@ async def power_guest(
     ),
 )
 async def change_guest(
-    who: Who, services: Given, server_id: ServerId, vmid: Vmid, body: RawBody, key: IdempotencyKey
+    who: Who,
+    services: Given,
+    server_id: ServerId,
+    vmid: Vmid,
+    body: RawBody,
+    key: IdempotencyKey,
+    if_match: IfMatch = "",
 ) -> Response:
     """Makes a job that changes what is given; what a running guest cannot take waits for its next stop."""
-    change = parse_change_request(body)
-    return job_reply(await services.guests.change(who, GuestKey(server_id, vmid), change, key))
+    change, digest = parse_change_request(body), if_match.strip('"')
+    return job_reply(await services.guests.change(who, GuestKey(server_id, vmid), change, key, digest))
 
 
 @router.get(

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from comserv.api.paging import Cursor, Limit, cut_in_order
 from comserv.api.replies import answers, job_reply, reply
-from comserv.api.route import Given, JobId, Route, Who
+from comserv.api.route import Given, IdempotencyKey, JobId, Route, Who
 from comserv.api.shapes.job import Call, CallList, Job, JobList, Remains
 from comserv.domain.errors import Invalid
 from comserv.domain.guest import GuestKey
@@ -109,6 +109,6 @@ async def get_remains(who: Who, services: Given, job_id: JobId) -> Response:
 
 
 @router.delete("/{job_id}/remains", **answers(Job, 404, 409, 502, 503, needs=Action.DELETE_GUEST, status=202))
-async def remove_remains(who: Who, services: Given, job_id: JobId) -> Response:
+async def remove_remains(who: Who, services: Given, job_id: JobId, key: IdempotencyKey) -> Response:
     """Makes a job that removes what is left, where it is provably ours."""
-    return job_reply(await services.jobs.remove_remains(who, job_id))
+    return job_reply(await services.jobs.remove_remains(who, job_id, key))

@@ -186,7 +186,7 @@ def remains(
         return await client.get(f"/jobs/{job_id}/remains")
 
     async def take_away(client: Client) -> list[dict[str, Any]]:
-        return await wait(client, [await client.request("DELETE", f"/jobs/{job_id}/remains")], quiet=json)
+        return await wait(client, [await client.make("DELETE", f"/jobs/{job_id}/remains", None)], quiet=json)
 
     found = speak(find)
     if not remove:

@@ -184,7 +184,7 @@ def show_plan(plan: dict[str, Any]) -> None:
     for number, call in enumerate(plan["calls"], 1):
         say(f"{number}. {call['method']} {call['path']}")
         for name, value in call["parameters"].items():
-            say(f"     {name}={value}")
+            say("     " + f"{name}={value}".strip().replace("\n", "\n       "))
 
 
 def _with_request_options(command: Any) -> Any:

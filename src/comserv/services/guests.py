@@ -216,16 +216,19 @@ class Guests:
         if reason and (never or not uncertain):
             raise Conflict(f"{guest.name or guest.key.vmid}: {reason}", cure="Look at its state, and choose what fits.")
 
-    async def power_many(self, actor: Actor, keys: Sequence[GuestKey], action: PowerAction) -> tuple[Outcome, ...]:
-        """A job each, checked one by one."""
+    async def power_many(
+        self, actor: Actor, keys: Sequence[GuestKey], action: PowerAction, idempotency_key: str = ""
+    ) -> tuple[Outcome, ...]:
+        """A job each, checked one by one; the key counts for each guest by itself."""
         await permit(self._db, actor, Action.POWER, f"{len(keys)} guests")
         if not 1 <= len(keys) <= 500:
             raise Invalid(fields={"guests": "select 1 to 500 guests"})
-        return tuple([await self._outcome(actor, key, action) for key in dict.fromkeys(keys)])
+        return tuple([await self._outcome(actor, key, action, idempotency_key) for key in dict.fromkeys(keys)])
 
-    async def _outcome(self, actor: Actor, key: GuestKey, action: PowerAction) -> Outcome:
+    async def _outcome(self, actor: Actor, key: GuestKey, action: PowerAction, idempotency_key: str) -> Outcome:
+        own_key = f"{idempotency_key} {key}" if idempotency_key else ""
         try:
-            return Outcome(key, job=await self.power(actor, key, action))
+            return Outcome(key, job=await self.power(actor, key, action, own_key))
         except ComservError as error:
             return Outcome(key, problem=error.problem())
 

@@ -14,7 +14,7 @@ from comserv.jobs.clients import Clients
 from comserv.persistence import guests, jobcalls, jobs
 from comserv.persistence.database import Database
 from comserv.persistence.jobs import JobFilter
-from comserv.services.asking import new_job
+from comserv.services.asking import ask, known_job, new_job
 from comserv.services.estate import Estate
 from comserv.services.permission import permit, write_audit
 
@@ -136,10 +136,13 @@ class Jobs:
             key, f"A guest {key.vmid} is there, but it cannot be proven to be this job's: {reasons}", False
         ), None
 
-    async def remove_remains(self, actor: Actor, job_id: str) -> Job:
+    async def remove_remains(self, actor: Actor, job_id: str, idempotency_key: str = "") -> Job:
         """A deletion job for it. Raises Conflict when nothing is provably ours."""
         await permit(self._db, actor, Action.DELETE_GUEST, f"job {job_id[:40]}")
         job = await self.get(actor, job_id)
+        body = {"remove_remains": job_id}
+        if known := await known_job(self._db, actor, idempotency_key, body):
+            return known
         remains, config = await self._remains(job)
         if config is None or remains.guest is None:
             raise Conflict(
@@ -155,9 +158,4 @@ class Jobs:
         asked = new_job(
             self._db, actor, JobKind.DELETE_GUEST, f"Delete {name}", remains.guest, job.node, request, ("delete",)
         )
-        async with self._db.write() as tx:
-            deletion = await jobs.add(tx, asked)
-            await write_audit(
-                tx, actor, "remove_remains", f"guest {remains.guest}", detail=f"Of {job.title}.", job=deletion.id
-            )
-        return deletion
+        return await ask(self._db, actor, asked, key=idempotency_key, body=body)
