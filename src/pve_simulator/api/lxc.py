@@ -86,7 +86,19 @@ async def configure(call: Call) -> None:
             if known is None or known[0].parameter(key) is None:
                 raise ParameterError({"delete": f"unknown option '{key}'"})
             guest.config.pop(key, None)
-        guest.config |= {key: kept(value) for key, value in settings.items()}
+        guest.config |= {key: filed(key, value) for key, value in settings.items()}
+
+
+def filed(key: str, value: Any) -> str:
+    """A setting as the file holds it; a network card gets what was not said: its address and its kind."""
+    text = kept(value)
+    if not re.fullmatch(r"net\d+", key):
+        return text
+    members = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
+    members.setdefault("hwaddr", "BC:24:11:" + ":".join(f"{random.randrange(256):02X}" for _ in range(3)))
+    members.setdefault("type", "veth")
+    name = members.pop("name", "eth0")
+    return ",".join([f"name={name}", *(f"{member}={members[member]}" for member in sorted(members))])
 
 
 def kept(value: Any) -> str:
@@ -241,7 +253,7 @@ async def create(call: Call) -> str:
         call.check(f"/vms/{vmid}", "VM.Allocate")
     if vmid in estate.guests:
         raise ApiError(500, f"unable to create CT {vmid} - CT {vmid} already exists on node '{node.name}'")
-    settings = {key: kept(value) for key, value in call.parameters.items() if key not in NOT_KEPT}
+    settings = {key: filed(key, value) for key, value in call.parameters.items() if key not in NOT_KEPT}
     if settings.get("unprivileged") == "0":
         del settings["unprivileged"]
     defaults = {"arch": "amd64", "memory": "512", "ostype": "debian", "swap": "512"}

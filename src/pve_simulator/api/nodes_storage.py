@@ -28,6 +28,7 @@ FORMATS = {
     "rbd": ("raw",),
 }
 OVERVIEW = ("iso", "vztmpl", "import", "snippets")  # files in a listing that have neither use nor parent
+SECTOR = 512  # bytes; qemu-img rounds sizes up to it
 
 
 def state(call: Call, storage: Storage) -> dict[str, Any]:
@@ -168,7 +169,7 @@ async def attributes(call: Call) -> dict[str, Any]:
         raise ApiError(500, f"volume_size_info on '{volid}' failed - no format")
     told: dict[str, Any] = {
         "path": volumes.path(storage, volid),
-        "size": volume.size,
+        "size": -(-volume.size // SECTOR) * SECTOR,
         "used": volume.used,
         "format": volume.format if volume.content in ("images", "rootdir", "import") else "raw",
     }
