@@ -76,7 +76,7 @@ class Rule:
         """Whether a request is meant, without counting it."""
         return (
             (self.method is None or self.method == method)
-            and (self.path is None or self.path.search(path) is not None)
+            and (self.path is None or any(self.path.search(form) for form in forms(path)))
             and (self.node is None or self.node == node)
         )
 
@@ -92,6 +92,12 @@ class Rule:
         if self.times is not None:
             self.times -= 1
         return True
+
+
+def forms(path: str) -> tuple[str, str]:
+    """A path of the API as it stands on the wire, and without `/api2/json`: rules may be written for either."""
+    short = re.sub(r"^/api2/[a-z]+(?=/|$)", "", path)
+    return (path if path.startswith("/api2") else f"/api2/json{path}"), short
 
 
 # The rules that struck the request now at work, for the task that it begins.
@@ -162,8 +168,9 @@ class Faults:
         for rule in self.rules:
             if rule.effect != "node_down" or rule.spent or rule.after > 0:
                 continue
-            if rule.values.get("node", rule.node) not in (None, node):
-                continue
+            named = rule.values.get("node", rule.node)
+            if named not in (None, node) or (named is None and (rule.path or rule.method)):
+                continue  # a rule for some requests says nothing of the node itself
             if not dying or (rule.values.get("dies") and rule.died.setdefault(node, True)):
                 if dying:
                     rule.died[node] = False

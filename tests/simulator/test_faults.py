@@ -101,6 +101,16 @@ def test_a_rule_matches_method_path_and_node(faulty: Simulator) -> None:
     assert faulty.call("GET", "/nodes/pve2/status").status == 500
 
 
+@pytest.mark.parametrize("path", ["^/api2/json/nodes/pve3/status$", "^/nodes/pve3/status$", "pve3/stat"])
+@pytest.mark.parametrize(("effect", "status"), [("status", 500), ("node_down", 595)])
+def test_a_path_is_searched_as_it_stands_on_the_wire_or_without_its_prefix(
+    faulty: Simulator, path: str, effect: str, status: int
+) -> None:
+    rule(faulty, effect, path)
+    assert faulty.call("GET", "/nodes/pve3/status").status == status
+    assert faulty.call("GET", "/nodes/pve3/time").status == 200
+
+
 def test_a_node_that_is_down_is_595_after_three_seconds(faulty: Simulator) -> None:
     rule(faulty, "node_down", node="pve3")
     answer = faulty.call("GET", "/nodes/pve3/status")
