@@ -166,7 +166,7 @@ async def make_disks(run: Run, clone: Clone, guest: Guest, config: dict[str, str
         clone.made.append(volume)
         fresh.file, fresh.size = volume.volid, volume.size
         config[drive.key] = str(fresh)
-        guest.config = {**config, "lock": "clone", "description": TEMPORARY}
+        guest.config = {**config, "lock": "clone"}
         run.server.changed()
     if mirrors:
         await complete_mirror(run, clone, mirrors)
