@@ -31,6 +31,7 @@ from comserv.jobs.sharedowner import SharedOwner
 from comserv.jobs.sweep import Sweeps
 from comserv.jobs.upkeep import keep_up
 from comserv.jobs.workplace import Workplace
+from comserv.persistence import rotation
 from comserv.persistence.database import Database
 from comserv.persistence.vault import Vault, load_or_create_key
 from comserv.services.audit import Audit
@@ -124,6 +125,10 @@ async def running(installation: Installation) -> AsyncIterator[None]:
     """All that works in the background: owner, engine, sweeps, addresses, and what follows the changes."""
     settings, database = installation.settings, installation.database
     await database.start()
+    async with database.write() as tx:
+        renewed = await rotation.reencrypt(tx)
+    if renewed:
+        logger.info("secrets were encrypted anew with the first key", secrets=renewed)
     await installation.estate.load()
     owner: Owner = FolderOwner(database, settings.data_dir) if settings.embedded else SharedOwner(database)
     place = Workplace(
