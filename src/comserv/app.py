@@ -81,7 +81,7 @@ def wire(settings: Settings) -> Installation:
     database = Database(settings.database, vault)
 
     def sign(message: bytes) -> str:
-        return vault.keyed_hash(message, "marker").hex()
+        return vault.lasting_hash(message, "marker").hex()
 
     clients, estate, passwords = Clients(database), Estate(database), Passwords()
     services = Services(
