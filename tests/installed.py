@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from tests.proxmox.simulated import Simulated
 
 from comserv import app
 from comserv.domain import lostreply
@@ -28,6 +27,7 @@ from comserv.persistence.changes import Topic
 from comserv.services.estate import GuestView
 from comserv.services.servers import NewServer
 from comserv.settings import Settings
+from tests.proxmox.simulated import Simulated
 
 ADMIN = Actor("mara", Role.ADMIN, "api", 1)
 OPERATOR = Actor("olaf", Role.OPERATOR, "api", 2)
@@ -235,6 +235,7 @@ def quick() -> Iterator[None]:
         patch.setattr(calls, "TRY_LATER", 0.4)
         patch.setattr(calls, "LOOK_EVERY", 0.3)
         patch.setattr(provisioning, "ASK_EVERY", 0.2)
+        patch.setattr(provisioning, "LOOKED_LATELY", lostreply.timedelta())
         patch.setattr(power, "LOOK_AGAIN", 0.2)
         patch.setattr(sweep, "RETRY_WHILE_CLOSED", 0.4)
         patch.setattr(addresses, "PAUSE", 0.1)

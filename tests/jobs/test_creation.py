@@ -1,10 +1,10 @@
 """A creation end to end: everything that was asked is there, and nothing of a secret is kept."""
 
 import pytest
-from tests.installed import ADMIN, Installed, Pve, free_address, static, unique
 
 from comserv.domain.errors import PlanBlocked
 from comserv.domain.units import MIB
+from tests.installed import ADMIN, Installed, Pve, free_address, static, unique
 
 pytestmark = pytest.mark.anyio
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDhdbHPMUyCGAzO7dcVFhTBjbGkDYOVlXRGXRzlZ6AbC mara@example"
@@ -87,9 +87,7 @@ async def test_a_linked_clone_shares_the_templates_disk_and_keeps_its_size(comse
 async def test_a_vm_by_dhcp_ends_with_the_address_that_its_agent_reports(comserv: Installed, pve: Pve) -> None:
     job = await comserv.created(start_after_creation=True)
     assert job.warnings == () and job.result["addresses"]
-    assert set(job.result["addresses"]) <= set(
-        str(one).partition("/")[0] for one in pve.the(job.vmid or 0)["addresses"]
-    )
+    assert set(job.result["addresses"]) <= {str(one).partition("/")[0] for one in pve.the(job.vmid or 0)["addresses"]}
     view = await comserv.services.guests.get(ADMIN, comserv.key(job))
     assert {one.address for one in view.addresses} == set(job.result["addresses"])
 

@@ -111,7 +111,7 @@ _RULES = (
     _Rule(
         "storage_full",
         r"no space left|not enough (?:free )?space|out of space|insufficient (?:free )?(?:space|extents)|"
-        r"free space in .* insufficient|disk quota exceeded|data usage.*full|pool .*is full",
+        r"free space in .*(?:insufficient|reached threshold)|disk quota exceeded|data usage.*full|pool .*is full",
         "{doing} failed: the storage is full.",
         "There is not enough free space for the disk.",
         "Make room on the storage or choose another one, then try again.",

@@ -34,7 +34,6 @@ after the other in the order in which they were asked for.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -53,6 +52,7 @@ from comserv.jobs.story import CancelRequested, Hold, LostOwnership, Signal, Ste
 from comserv.persistence import audit, jobs, jobsecrets, leases
 from comserv.persistence.changes import EVERYTHING, Change, Subscription, Topic
 from comserv.persistence.database import Database
+from comserv.persistence.ending import end_tasks
 from comserv.persistence.jobs import OpenJob
 
 __all__ = [
@@ -124,13 +124,10 @@ class Engine:
     async def stop(self) -> None:
         """Drivers stop as at a crash, and go on from their rows the next time."""
         if self._following:
-            self._following.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._following
+            await end_tasks([self._following])
         self._leases.clear()
         await self._end(list(self._drivers.values()))
-        if self._looks:
-            await asyncio.wait(self._looks)
+        await end_tasks(set(self._looks))
 
     def wake(self, job_id: str) -> None:
         """A held job is entered again now."""
@@ -161,11 +158,7 @@ class Engine:
         await self._end([driver for driver in self._drivers.values() if driver.lease.server == server])
 
     async def _end(self, drivers: Sequence[_Driver]) -> None:
-        tasks = [driver.task for driver in drivers if driver.task]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await end_tasks([driver.task for driver in drivers if driver.task])
 
     # --- what is there to drive
 

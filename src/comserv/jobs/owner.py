@@ -5,7 +5,6 @@ start and stop with a server gives a `Listener` before the owner starts.
 """
 
 import asyncio
-import contextlib
 import fcntl
 import os
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from comserv.domain.lease import Lease
 from comserv.persistence import leases, servers
 from comserv.persistence.changes import Topic
 from comserv.persistence.database import Database
+from comserv.persistence.ending import end_tasks
 
 log = structlog.get_logger(__name__)
 
@@ -121,9 +121,7 @@ class FolderOwner(Holdings):
 
     async def stop(self) -> None:
         if self._following:
-            self._following.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._following
+            await end_tasks([self._following])
         for server in list(self._owned):
             await self._lose(server)
         if self._file:

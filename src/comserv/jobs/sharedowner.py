@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import math
 import time
+from collections.abc import Coroutine
 from typing import Any
 
 import structlog
@@ -18,6 +19,7 @@ from comserv.jobs.owner import Holdings
 from comserv.persistence import leases
 from comserv.persistence.changes import Topic
 from comserv.persistence.database import Database
+from comserv.persistence.ending import end_tasks
 from comserv.persistence.locks import ServerLocks, Survey
 
 log = structlog.get_logger(__name__)
@@ -25,6 +27,7 @@ log = structlog.get_logger(__name__)
 RENEW_SECONDS = 1.0
 LET_GO_SECONDS = 3.0
 TAKE_OVER_SECONDS = 4.0
+HAND_OVER_SECONDS = 3.0
 GONE_SECONDS = 0.05
 
 
@@ -35,18 +38,22 @@ class SharedOwner(Holdings):
         super().__init__(database)
         self._renewed = -math.inf
         self._owning: asyncio.Task[None] | None = None
-        self._look = asyncio.Event()
+        self._look, self._leave = asyncio.Event(), asyncio.Event()
         self._stopping: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Returns at once; servers come as they can be had."""
+        self._leave.clear()
         self._owning = asyncio.create_task(self._own())
 
     async def stop(self) -> None:
+        """Hands over what is ours; where the database does not answer, it takes some seconds to let go of it."""
+        self._leave.set()
+        self._look.set()
         if self._owning:
+            await asyncio.wait([self._owning], timeout=HAND_OVER_SECONDS)
             self._owning.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._owning
+            await asyncio.wait([self._owning])
 
     def holds(self, lease: Lease) -> bool:
         return super().holds(lease) and time.monotonic() - self._renewed < LET_GO_SECONDS
@@ -59,7 +66,7 @@ class SharedOwner(Holdings):
         return current and self.holds(lease)
 
     async def _own(self) -> None:
-        while True:
+        while not self._leave.is_set():
             try:
                 async with ServerLocks.opened(self._database) as locks:
                     await self._own_with(locks)
@@ -67,29 +74,31 @@ class SharedOwner(Holdings):
                 log.warning("no connection for owning servers", detail=error.detail)
             except Exception:
                 log.exception("owning servers failed, it is begun anew")
-            await asyncio.sleep(RENEW_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._leave.wait(), RENEW_SECONDS)
 
     async def _own_with(self, locks: ServerLocks) -> None:
-        """Until the connection breaks or hangs (returns, everything lost), or it is cancelled (everything handed over)."""
-        await self._renew(locks)
+        """Until the connection breaks or hangs (then everything is lost), or we leave (then everything is handed over).
+
+        Each statement runs in a task of its own, so that a connection that hangs keeps nothing else from ending.
+        """
         parts = [self._keep_renewing(locks), self._watch_renewal(), self._keep_deciding(locks), self._follow_servers()]
-        tasks = [asyncio.create_task(part) for part in parts]
+        tasks = [asyncio.create_task(_logged(part)) for part in parts]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            await _end(tasks[2:])
-            await self._hand_over(locks)
-            raise
+            if self._leave.is_set():
+                tasks.append(asyncio.create_task(_logged(self._hand_over(locks))))
+                await asyncio.wait(tasks[-1:])
         finally:
             self._drop_all()
-            await _end(tasks)
-            await _end_well(self._stopping)
+            await end_tasks(tasks)
+            if self._stopping:
+                await asyncio.wait(self._stopping)
 
     async def _keep_renewing(self, locks: ServerLocks) -> None:
-        with _connection_may_break():
-            while True:
-                await asyncio.sleep(RENEW_SECONDS)
-                await self._renew(locks)
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            await self._renew(locks)
 
     async def _renew(self, locks: ServerLocks) -> None:
         sent = time.monotonic()
@@ -111,10 +120,12 @@ class SharedOwner(Holdings):
                 self._look.set()
 
     async def _keep_deciding(self, locks: ServerLocks) -> None:
-        with _connection_may_break():
-            while True:
-                self._look.clear()
-                await self._decide(locks, await locks.survey())
+        """Until we leave; a decision once begun is carried out."""
+        await self._renew(locks)
+        while not self._leave.is_set():
+            self._look.clear()
+            await self._decide(locks, await locks.survey())
+            if not self._leave.is_set():
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._look.wait(), RENEW_SECONDS)
 
@@ -153,10 +164,9 @@ class SharedOwner(Holdings):
             tx.changed(Topic.OWNER, server)
 
     async def _hand_over(self, locks: ServerLocks) -> None:
-        with contextlib.suppress(DatabaseUnavailable):
-            for server in list(self._owned):
-                await self._give_up(locks, server)
-            await locks.leave()
+        for server in list(self._owned):
+            await self._give_up(locks, server)
+        await locks.leave()
 
     def _drop_all(self) -> None:
         """Nothing is ours any more, from this very moment; what runs is stopped right after."""
@@ -167,20 +177,9 @@ class SharedOwner(Holdings):
             task.add_done_callback(self._stopping.discard)
 
 
-def _connection_may_break() -> contextlib.AbstractContextManager[None]:
-    """A part that ends ends them all; why was logged by whoever opened the connection, or is logged on the next try."""
-    return contextlib.suppress(DatabaseUnavailable)
-
-
-async def _end(tasks: list[asyncio.Task[Any]]) -> None:
-    """Raises what a task failed with."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
-    for task in tasks:
-        if not task.cancelled() and (error := task.exception()):
-            raise error
-
-
-async def _end_well(tasks: set[asyncio.Task[None]]) -> None:
-    await asyncio.gather(*tasks)
+async def _logged(part: Coroutine[Any, Any, None]) -> None:
+    """A part that ends, ends them all."""
+    try:
+        await part
+    except DatabaseUnavailable as error:
+        log.warning("the connection for owning servers broke", detail=error.detail)
