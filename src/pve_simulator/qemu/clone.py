@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 TEMPORARY = " qmclone temporary file"
 BEGIN = 0.2  # seconds before the first disk
-MIRROR_RATE = 150 * 1024**2  # bytes a second of a running source's disk, as Proxmox limits it
 NOT_COPIED = {
     "lock",
     "parent",
@@ -31,7 +30,6 @@ NOT_COPIED = {
     "runningmachine",
     "running-nets-host-mtu",
 }
-GIB = 1024**3
 
 
 @dataclass

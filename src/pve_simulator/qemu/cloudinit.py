@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from pve_simulator.errors import ApiError
 from pve_simulator.parameters.verification import parse_property_string
-from pve_simulator.qemu.drives import Drive, drives
+from pve_simulator.qemu.drives import drives
 from pve_simulator.qemu.options import CLOUD_INIT, HIDDEN, network
 
 if TYPE_CHECKING:
@@ -165,8 +165,3 @@ def subnets(told: dict[str, str]) -> list[str]:
 def ip_config(value: str) -> dict[str, str]:
     """The members of `ip=10.0.0.5/24,gw=10.0.0.1`."""
     return parse_property_string("pve-qm-ipconfig", value)
-
-
-def cloud_init_drives(config: dict[str, str]) -> list[Drive]:
-    """The drives that hold cloud-init's data."""
-    return [drive for drive in drives(config) if drive.cloud_init]

@@ -86,10 +86,9 @@ def keep(server: Server, guest: Guest, drive: Drive) -> None:
 
 
 def add_unused(guest: Guest, volid: str) -> None:
-    """Lists a volume as unused, under the first free number, unless the configuration knows it already."""
-    used = {drive.file for drive in unused(guest.config)} | {drive.file for drive in drives(guest.config)}
-    known = {drive.file for drive in unused(guest.config)}
-    if volid in known or (volid in used and sum(drive.file == volid for drive in drives(guest.config)) > 1):
+    """Lists a volume as unused, under the first free number, unless it is listed or another drive uses it too."""
+    users = sum(drive.file == volid for drive in drives(guest.config))
+    if users > 1 or volid in {drive.file for drive in unused(guest.config)}:
         return
     number = next(number for number in range(256) if f"unused{number}" not in guest.config)
     guest.config[f"unused{number}"] = volid

@@ -66,12 +66,6 @@ def parts(volid: str) -> tuple[str, str]:
     return storage, name
 
 
-def base_of(volid: str) -> str | None:
-    """The base volume that a linked clone's id names, e.g. of `local:110/base-110-disk-0.raw/172/vm-172-disk-0.qcow2`."""
-    found = re.fullmatch(r"([^:]+:(?:\d+/)?base-[^/]+)/(?:\d+/)?vm-[^/]+", volid)
-    return found[1] if found else None
-
-
 def is_base(volid: str) -> bool:
     """Whether a volume is the base of linked clones."""
     return re.search(r"(?:^|[:/])base-\d+-[^/]+$", volid) is not None
