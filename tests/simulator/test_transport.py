@@ -100,9 +100,10 @@ def test_an_idle_connection_is_closed_after_five_seconds_of_the_real_server(reco
 def test_sixty_connections_at_once_are_all_served(recorded: Simulator) -> None:
     token = recorded.token()["Authorization"]
     with contextlib.ExitStack() as stack:
-        connections = [stack.enter_context(recorded.connect()) for _ in range(60)]
-        for connection in connections:
-            connection.sendall(f"GET /api2/json/version HTTP/1.1\r\nAuthorization: {token}\r\n\r\n".encode())
+        connections = []
+        for _ in range(60):
+            connections.append(stack.enter_context(recorded.connect()))
+            connections[-1].sendall(f"GET /api2/json/version HTTP/1.1\r\nAuthorization: {token}\r\n\r\n".encode())
         replies = [connection.recv(65536) for connection in connections]
     assert all(reply.startswith(b"HTTP/1.1 200 OK") for reply in replies)
 
