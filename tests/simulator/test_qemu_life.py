@@ -166,7 +166,7 @@ def test_stopping_a_stopped_vm_is_fine(lab: Simulator, vmid: int, call: str) -> 
 
 def test_of_two_starts_the_second_waits_and_fails(lab: Simulator, vmid: int) -> None:
     path = make(lab, vmid)
-    slow = {"match": {"path": f"/{vmid}/status/start$"}, "effect": "task_slow", "factor": 20, "times": 1}
+    slow = {"match": {"path": f"/{vmid}/status/start$"}, "effect": "task_slow", "factor": 10, "times": 1}
     lab.control("POST", "faults", [slow])
     first, second = (lab.call("POST", f"{path}/status/start") for _ in range(2))
     assert finish(lab, first) == "OK"
