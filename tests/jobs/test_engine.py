@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.databases import FakeClock
-from tests.jobs.driving import STEPS, asked, do_nothing, driven, ended, step_states, tell_three_steps, until
-from tests.persistence.examples import AT, a_job, with_server
 
 from comserv.domain.audit import Outcome
 from comserv.domain.errors import Problem, ProxmoxSaid, ServerUnreachable
@@ -22,6 +19,9 @@ from comserv.persistence import audit, jobcalls, jobs, jobsecrets, leases, meta,
 from comserv.persistence.audit import AuditFilter
 from comserv.persistence.database import Database, Transaction
 from comserv.persistence.jobs import JobFilter
+from tests.databases import FakeClock
+from tests.jobs.driving import STEPS, asked, do_nothing, driven, ended, step_states, tell_three_steps, until
+from tests.persistence.examples import AT, a_job, with_server
 
 pytestmark = pytest.mark.anyio
 
@@ -217,6 +217,24 @@ async def test_progress_is_saved_at_most_twice_a_second_and_the_last_of_it_alway
         step = (await ended(database, job.id)).step("clone")
     assert revisions[1] == revisions[0] + 1 and revisions[0] <= 4
     assert (step.percent, step.text, len(step.log)) == (100, "almost", 99)
+
+
+async def test_a_step_does_not_wait_for_its_progress_to_be_due(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comserv.jobs.run.PROGRESS_SECONDS", 3600)
+
+    async def tell(run: Run) -> dict[str, Any]:
+        async def clone(step: StepRun) -> None:
+            await step.intend({"sent": True})
+            await step.progress(percent=7)
+
+        await run.step("clone", clone)
+        return {}
+
+    job = await asked(database, "rack")
+    async with driven(database, tmp_path, a_story(tell)):
+        assert (await ended(database, job.id)).step("clone").percent == 7
 
 
 # --- hold

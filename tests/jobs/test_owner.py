@@ -10,19 +10,19 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.databases import Cluster, opened
-from tests.jobs.driving import an_owner, asked, ended, until
-from tests.jobs.processes import Wire, logs, toy, wait_for, world
-from tests.persistence.examples import with_server
 
 from comserv.domain.errors import ConfigurationError
 from comserv.domain.job import Job, JobKind, JobState
 from comserv.domain.lease import Lease
 from comserv.jobs.owner import FolderOwner, Owner
 from comserv.jobs.sharedowner import SharedOwner
-from comserv.persistence import jobs, meta, servers
+from comserv.persistence import jobs, leases, meta, servers
 from comserv.persistence.database import Database, parse_url
 from comserv.persistence.vault import Vault
+from tests.databases import Cluster, opened
+from tests.jobs.driving import an_owner, asked, ended, until
+from tests.jobs.processes import Wire, logs, toy, wait_for, world
+from tests.persistence.examples import with_server
 
 pytestmark = pytest.mark.anyio
 SERVERS = ("branch", "fra", "lab", "rack")
@@ -169,6 +169,61 @@ async def test_an_owner_whose_session_is_ended_lets_go_at_once_and_begins_anew(
             assert owner.owned["rack"].epoch == lease.epoch + 1
 
 
+async def test_an_owner_that_hears_nothing_of_the_database_lets_go_after_3_seconds_without_any_reply(
+    postgresql_url: str, vault: Vault
+) -> None:
+    target = parse_url(postgresql_url)
+    async with Wire(target.host or "127.0.0.1", target.port or 5432).laid() as wire:
+        through = target.set(host="127.0.0.1", port=wire.port).render_as_string(hide_password=False)
+        async with opened(through, vault) as database:
+            await add_servers(database, "rack")
+            owner = SharedOwner(database)
+            async with owning(owner) as diary:
+                await soon(lambda: owner.owned)
+                lease = owner.owned["rack"]
+                wire.cut()
+                assert 1.5 < await soon(lambda: not owner.holds(lease)) < 4
+                await soon(lambda: diary.entries[-1] == "lost rack", seconds=1)
+                wire.mend()
+                await soon(lambda: owner.owned, seconds=20)
+                assert owner.owned["rack"].epoch == lease.epoch + 1
+
+
+async def test_stopping_takes_few_seconds_also_while_the_database_does_not_answer(
+    postgresql_url: str, vault: Vault, tmp_path: Path
+) -> None:
+    target = parse_url(postgresql_url)
+    async with Wire(target.host or "127.0.0.1", target.port or 5432).laid() as wire:
+        through = target.set(host="127.0.0.1", port=wire.port).render_as_string(hide_password=False)
+        database = Database(through, vault)
+        await database.start()
+        owner = SharedOwner(database)
+        diary = Diary()
+        owner.watch(diary)
+        await add_servers(database, "rack")
+        await owner.start()
+        await soon(lambda: owner.owned)
+        wire.cut()
+        began = time.monotonic()
+        await owner.stop()
+        await database.close()
+    assert time.monotonic() - began < 8
+    assert diary.entries == ["gained rack", "lost rack"]
+
+
+async def test_the_database_has_the_last_word_on_who_owns(postgresql_url: str, vault: Vault) -> None:
+    async with opened(postgresql_url, vault) as database:
+        await add_servers(database, "rack")
+        owner = SharedOwner(database)
+        async with owning(owner):
+            await soon(lambda: owner.owned)
+            lease = owner.owned["rack"]
+            assert await owner.confirm(lease)
+            async with database.write() as tx:
+                await leases.raise_epoch(tx, "rack", "another")
+            assert owner.holds(lease) and not await owner.confirm(lease)
+
+
 # --- with real processes
 
 
@@ -195,7 +250,7 @@ async def test_the_jobs_of_a_killed_process_go_on_in_another_at_once(
             (tmp_path / "go").touch()
             done = await ended(database, job.id)
     assert (done.state, done.result, done.attempt) == (JobState.SUCCEEDED, {"by": other.pid}, 1)
-    assert taken < 3
+    assert taken < 4
 
 
 @pytest.mark.slow
@@ -217,7 +272,7 @@ async def test_a_process_that_hangs_is_taken_over_after_4_seconds_and_writes_not
             async with database.read() as tx:
                 (job,) = (await jobs.page(tx, jobs.JobFilter())).items
             done = await ended(database, job.id)
-    assert 3 < taken < 7
+    assert 3 < taken < 10
     assert lines and {pid for _, pid in lines} == {other.pid}, logs(tmp_path)
     assert done.result == {"by": other.pid}
 

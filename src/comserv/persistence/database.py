@@ -24,13 +24,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from comserv.domain.errors import ConfigurationError, DatabaseUnavailable
 from comserv.persistence import listen, meta, schema
 from comserv.persistence.changes import Change, Changes, Topic
+from comserv.persistence.ending import end_tasks
+from comserv.persistence.listen import ALIVE, CONNECT_SECONDS
 from comserv.persistence.tables import encode_json
 from comserv.persistence.vault import Vault
 
 BUSY_SECONDS = 20
-CONNECT_SECONDS = 5
 READERS = 4
-POOL, OVERFLOW = 10, 10
+POOL, OVERFLOW, POOL_SECONDS = 10, 10, 60
 ALIVE = {
     "keepalives": 1,
     "keepalives_idle": 2,
@@ -122,7 +123,7 @@ class Database:
             self.url,
             pool_size=POOL,
             max_overflow=OVERFLOW,
-            pool_timeout=BUSY_SECONDS,
+            pool_timeout=POOL_SECONDS,
             pool_pre_ping=True,
             connect_args={"application_name": name, "connect_timeout": CONNECT_SECONDS, **ALIVE},
             **JSON_CODEC,
@@ -156,9 +157,7 @@ class Database:
 
     async def close(self) -> None:
         if self._listening:
-            self._listening.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._listening
+            await end_tasks([self._listening])
         await self._writer.dispose()
         await self._reader.dispose()
 

@@ -89,7 +89,8 @@ async def page(tx: Transaction, wanted: JobFilter, *, limit: int = 50, cursor: s
 
 async def open_on(tx: Transaction, server: str, vmid: int | None = None) -> tuple[OpenJob, ...]:
     """Jobs on a server (or on one guest of it) that have not ended, the first asked first."""
-    statement = select(jobs).where(jobs.c.server == server, jobs.c.state.in_(OPEN)).order_by(jobs.c.queued, jobs.c.id)
+    here = (jobs.c.server == server) & jobs.c.state.in_(OPEN)
+    statement = select(*_OPEN_JOB).where(here).order_by(jobs.c.queued, jobs.c.id)
     if vmid is not None:
         statement = statement.where(jobs.c.vmid == vmid)
     return tuple(_open_job(row) for row in await tx.execute(statement))
@@ -97,7 +98,7 @@ async def open_on(tx: Transaction, server: str, vmid: int | None = None) -> tupl
 
 async def open_jobs(tx: Transaction, job_ids: Sequence[str]) -> tuple[tuple[str, OpenJob], ...]:
     """Of these jobs those that have not ended, each with its server."""
-    rows = await tx.execute(select(jobs).where(jobs.c.id.in_(job_ids), jobs.c.state.in_(OPEN)))
+    rows = await tx.execute(select(*_OPEN_JOB).where(jobs.c.id.in_(job_ids), jobs.c.state.in_(OPEN)))
     return tuple((row.server, _open_job(row)) for row in rows)
 
 
@@ -294,6 +295,12 @@ def _waiting(row: Any) -> Waiting | None:
 def _step(row: Any, brief: bool) -> Step:
     step = Step(row.name, StepState(row.state), row.text, row.started, row.ended, row.upid, row.percent, note=row.note)
     return step if brief else replace(step, log=tuple(row.log), intent=row.intent, result=row.result)
+
+
+_OPEN_JOB = (
+    *(jobs.c.id, jobs.c.server, jobs.c.state, jobs.c.vmid, jobs.c.queued, jobs.c.waiting_reason),
+    *(jobs.c.cancel_requested, jobs.c.running_task, jobs.c.revision),
+)
 
 
 def _open_job(row: Any) -> OpenJob:

@@ -13,6 +13,16 @@ import psycopg
 from comserv.persistence.changes import EVERYTHING, Change, Changes, Topic
 
 CHANNEL = "comserv"
+CONNECT_SECONDS = 5
+ALIVE = {
+    "keepalives": 1,
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 5000,
+}
+"""A peer that is gone is noticed within some 5 s."""
+
 PAYLOAD_BYTES = 7000  # PostgreSQL's limit is 8000
 QUIET_SECONDS = 10.0
 RETRY_SECONDS = 2.0
@@ -59,9 +69,8 @@ async def follow(dsn: str, process: str, changes: Changes, listening: asyncio.Ev
 
 
 async def _listen(dsn: str, process: str, changes: Changes, listening: asyncio.Event) -> None:
-    connection = await psycopg.AsyncConnection.connect(
-        dsn, autocommit=True, connect_timeout=5, application_name=f"comserv {process}", keepalives_idle=5
-    )
+    options: dict[str, Any] = {"application_name": f"comserv {process}", "connect_timeout": CONNECT_SECONDS, **ALIVE}
+    connection = await psycopg.AsyncConnection.connect(dsn, autocommit=True, **options)
     async with connection:
         await connection.execute(f"LISTEN {CHANNEL}")
         if listening.is_set():

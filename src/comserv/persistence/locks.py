@@ -13,7 +13,8 @@ from typing import Any
 import psycopg
 
 from comserv.domain.errors import DatabaseUnavailable
-from comserv.persistence.database import ALIVE, CONNECT_SECONDS, Database
+from comserv.persistence.database import Database
+from comserv.persistence.listen import ALIVE, CONNECT_SECONDS
 
 SPACE = b"comserv server "
 
