@@ -1,0 +1,175 @@
+"""Moments of a creation at which a process is killed, and replies that are lost, as rules for the simulated server.
+
+Seconds are those of a real server, as the rules' are: the simulated one divides them by its speed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from tests.acceptance.creations import Creation
+
+STEPS = ("reserve", "clone", "configure", "grow", "start", "prove")
+LATE = 20  # seconds that a call is under way; carried out well before the outcome of a lost reply is concluded
+PENDING = 30  # seconds that a reading is under way
+
+Rule = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When to kill. tag: once this rule has struck; else step: once it is done, or, with `task`, once its task is known.
+
+    after: milliseconds from then on.
+    """
+
+    name: str
+    step: str
+    rules: tuple[Rule, ...] = ()
+    tag: str = ""
+    task: bool = False
+    after: int = 0
+
+
+KILLED_WHILE = {
+    "reserve": ("asked", "reading", "hung", "garbage", "done"),
+    "clone": ("never_arrived", "arrives_late", "reply_pending", "reply_dropped", "error_carried_out", "task", "done"),
+    "configure": (
+        *("reading", "never_arrived", "arrives_late", "reply_pending", "reply_dropped"),
+        *("error_carried_out", "error", "task", "done"),
+    ),
+    "grow": ("reading", "never_arrived", "arrives_late", "reply_pending", "reply_dropped", "error", "task", "done"),
+    "start": (
+        "reading",
+        "never_arrived",
+        "arrives_late",
+        "reply_pending",
+        "error_carried_out",
+        "garbage",
+        "task",
+        "done",
+    ),
+    "prove": ("reading", "hung", "silent", "garbage", "lost"),
+}
+"""By step, what goes on when the process is killed."""
+
+
+def grid() -> list[tuple[str, str]]:
+    """Every (step, moment)."""
+    return [(step, name) for step, names in KILLED_WHILE.items() for name in names]
+
+
+def call_of(step: str, creation: Creation) -> dict[str, str]:
+    """Which request is the step's own write."""
+    guest = rf"/qemu/{creation.vmid or '[0-9]+'}"
+    return {
+        "clone": {"method": "POST", "path": rf"/qemu/{creation.template}/clone$"},
+        "configure": {"method": "POST", "path": rf"{guest}/config$"},
+        "grow": {"method": "PUT", "path": rf"{guest}/resize$"},
+        "start": {"method": "POST", "path": rf"{guest}/status/start$"},
+        "prove": {"method": "POST", "path": rf"{guest}/agent/ping$"},
+        "reserve": {"method": "GET", "path": r"/cluster/nextid$"},
+    }[step]
+
+
+def reading_of(step: str, creation: Creation) -> dict[str, Any]:
+    """Which request the step reads with before it writes, and how many like it belong to earlier steps."""
+    guest = rf"/qemu/{creation.vmid or '[0-9]+'}"
+    if step == "start":
+        return {"match": {"method": "GET", "path": rf"{guest}/status/current$"}}
+    if step == "prove":
+        return {"match": {"method": "GET", "path": rf"{guest}/agent/network-get-interfaces$"}}
+    if step == "reserve":
+        return {"match": call_of(step, creation), "after": 1}
+    # the clone's end reads the configuration first, then configure twice at least, then grow
+    return {"match": {"method": "GET", "path": rf"{guest}/config$"}, "after": {"configure": 1, "grow": 3}[step]}
+
+
+def moment(step: str, name: str, creation: Creation, tag: str, random: Random) -> Moment:
+    """A kill of this step at this moment."""
+    match = call_of(step, creation)
+    soon = random.randint(0, 150)
+
+    def struck(*effects: Mapping[str, Any], match: Mapping[str, str] = match, **more: Any) -> Moment:
+        rules = tuple({"match": dict(match), "times": 1, "tag": tag, **more, **effect} for effect in effects)
+        return Moment(name, step, rules, tag, after=soon)
+
+    match name:
+        case "asked":
+            return struck({"effect": "delay", "seconds": PENDING})
+        case "reading":
+            where = reading_of(step, creation)
+            return struck({"effect": "delay", "seconds": PENDING}, match=where["match"], after=where.get("after", 0))
+        case "hung":
+            return struck({"effect": "hang"}, after=1 if step == "reserve" else 0)
+        case "garbage":
+            return struck({"effect": "garbage"}, after=1 if step == "reserve" else 0)
+        case "lost":
+            return struck({"effect": "drop_after"})
+        case "silent":
+            silent = {
+                "effect": "agent_silent",
+                "match": {"path": rf"/qemu/{creation.vmid}/agent/"},
+                "times": 3,
+                "tag": tag,
+            }
+            return Moment(name, step, (silent,), tag, after=soon)
+        case "never_arrived":
+            return struck({"effect": "delay", "seconds": PENDING}, {"effect": "drop_before"})
+        case "arrives_late":
+            return struck({"effect": "delay", "seconds": LATE})
+        case "reply_pending":
+            return struck({"effect": "hang", "carried_out": True})
+        case "reply_dropped":
+            return struck({"effect": "drop_after"})
+        case "error_carried_out":
+            return struck({"effect": "status", "status": random.choice((500, 596)), "carried_out": True})
+        case "error":
+            return struck({"effect": "status", "status": 596, "carried_out": False})
+        case "task":
+            slow = {
+                "match": match,
+                "effect": "task_slow",
+                "factor": 25 if step == "clone" else 40,
+                "times": 1,
+                "tag": tag,
+            }
+            return Moment(name, step, (slow,), task=True, after=soon)
+        case "done":
+            return Moment(name, step, after=soon // 3)
+    raise ValueError(name)
+
+
+# --- replies that are lost without a kill of their own
+
+LOST = (
+    "drop_before",
+    "drop_after",
+    "error_carried_out",
+    "inner_carried_out",
+    "inner",
+    "garbage",
+    "late",
+    "slow",
+    "refused",
+)
+
+
+def lost(step: str, kind: str, creation: Creation, tag: str) -> Rule:
+    """A rule that loses the reply to the step's write, or makes it late. `refused`: answered 500, nothing done."""
+    effects: dict[str, Rule] = {
+        "drop_before": {"effect": "drop_before"},
+        "drop_after": {"effect": "drop_after"},
+        "error_carried_out": {"effect": "status", "status": 500, "text": "unable to answer", "carried_out": True},
+        "inner_carried_out": {"effect": "status", "status": 596, "text": "Broken pipe", "carried_out": True},
+        "inner": {"effect": "status", "status": 596, "text": "Broken pipe"},
+        "garbage": {"effect": "garbage"},
+        "late": {"effect": "delay", "seconds": LATE},
+        "slow": {"effect": "task_slow", "factor": 15},
+        "refused": {"effect": "status", "status": 500, "text": "unable to do that today"},
+    }
+    return {"match": call_of(step, creation), "times": 1, "tag": tag, **effects[kind]}
+
+
+REFUSED = "unable to do that today"
