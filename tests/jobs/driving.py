@@ -6,8 +6,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.persistence.examples import a_job, with_server
-
 from comserv.domain.job import Job
 from comserv.jobs.engine import Engine, Run, Story
 from comserv.jobs.owner import FolderOwner, Owner
@@ -15,6 +13,7 @@ from comserv.jobs.sharedowner import SharedOwner
 from comserv.persistence import jobs
 from comserv.persistence.changes import Topic
 from comserv.persistence.database import Database
+from tests.persistence.examples import a_job, with_server
 
 STEPS = ("reserve", "clone", "configure")
 

@@ -12,7 +12,7 @@ CLONE = {"method": "POST", "path": "/clone$"}
 CONFIG = {"method": "POST", "path": "/config$"}
 
 
-def slowly(pve: Pve, factor: float = 30, **match: str) -> None:
+def slowly(pve: Pve, factor: float = 14, **match: str) -> None:
     """The next task of these takes its time: some seconds."""
     pve.fault("task_slow", match or CLONE, factor=factor, times=1)
 
@@ -57,7 +57,7 @@ async def test_a_vm_id_that_was_asked_for_and_is_taken_meanwhile_fails_the_job(c
 async def test_a_vm_id_that_is_taken_as_the_clone_arrives_is_left_once_the_task_list_proves_whose_it_is(
     comserv: Installed, pve: Pve
 ) -> None:
-    pve.fault("delay", CLONE, times=1, seconds=16)
+    pve.fault("delay", CLONE, times=1, seconds=10)
     job = await comserv.create()
     job = await comserv.until(job, lambda now: now.step("clone").intent)
     make(pve, job.vmid or 0, name="not-ours")
@@ -197,7 +197,7 @@ async def test_an_edit_by_somebody_else_during_the_configuration_is_kept(comserv
 
 
 async def cancelled_after_the_clone(comserv: Installed, pve: Pve, **given: Any) -> Job:
-    slowly(pve, 20)
+    slowly(pve, 10)
     job = await comserv.sent(await comserv.create(full_clone=True, **given), "clone")
     await comserv.services.jobs.cancel(OPERATOR, job.id)
     job = await comserv.ended(job)
@@ -257,7 +257,7 @@ async def test_a_job_is_held_while_its_server_is_down_and_goes_on_when_it_is_bac
     comserv: Installed, pve: Pve, step: str
 ) -> None:
     path = {"clone": CLONE, "configure": CONFIG, "start": {"path": "/status/start$"}}[step]
-    slowly(pve, 20, **path)
+    slowly(pve, 12, **path)
     job = await comserv.sent(await comserv.create(full_clone=True, start_after_creation=True), step)
     pve.fault("server_down")
     job = await comserv.waiting(job, "server_down")
@@ -269,7 +269,7 @@ async def test_a_job_is_held_while_its_server_is_down_and_goes_on_when_it_is_bac
 
 async def test_a_job_is_held_while_its_node_is_down(comserv: Installed, pve: Pve) -> None:
     home = pve.the(pve.template)["node"]
-    slowly(pve, 20)
+    slowly(pve, 10)
     job = await comserv.sent(await comserv.create(full_clone=True, node=home), "clone")
     pve.fault("node_down", {"node": home})
     job = await comserv.waiting(job, "server_down")
@@ -281,7 +281,7 @@ async def test_a_job_is_held_while_its_node_is_down(comserv: Installed, pve: Pve
 async def test_a_cancel_while_the_server_is_down_waits_until_it_is_known_what_became_of_the_clone(
     comserv: Installed, pve: Pve
 ) -> None:
-    slowly(pve, 20)
+    slowly(pve, 10)
     job = await comserv.sent(await comserv.create(full_clone=True), "clone")
     pve.fault("server_down")
     job = await comserv.waiting(job, "server_down")
@@ -297,7 +297,7 @@ async def test_a_cancel_while_the_server_is_down_waits_until_it_is_known_what_be
 async def test_a_token_that_is_refused_midway_fails_the_job_and_a_retry_goes_on_once_it_is_good_again(
     comserv: Installed, pve: Pve
 ) -> None:
-    slowly(pve, 20)
+    slowly(pve, 10)
     job = await comserv.sent(await comserv.create(full_clone=True), "clone")
     pve.other("PUT", "/access/users/admin@pve", enable=0)
     try:

@@ -5,10 +5,6 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.databases import opened
-from tests.jobs.driving import STEPS, asked, step_states
-from tests.jobs.processes import logs, start_toy, toy, wait_for, world
-from tests.jobs.toy import POINTS
 
 from comserv.domain.audit import Outcome
 from comserv.domain.job import JobState
@@ -16,6 +12,10 @@ from comserv.persistence import audit, jobs, meta
 from comserv.persistence.audit import AuditFilter
 from comserv.persistence.database import Database
 from comserv.persistence.vault import Vault
+from tests.databases import opened
+from tests.jobs.driving import STEPS, asked, step_states
+from tests.jobs.processes import logs, start_toy, toy, wait_for, world
+from tests.jobs.toy import POINTS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 

@@ -12,13 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.jobs.driving import STEPS, an_owner
-
 from comserv.domain.job import JobKind
 from comserv.jobs.engine import Engine, Run, StepRun, Story
 from comserv.persistence import meta
 from comserv.persistence.database import Database, Transaction
 from comserv.persistence.vault import Vault
+from tests.jobs.driving import STEPS, an_owner
 
 FOLDER = Path()
 POINTS = ("begun", "intended", "acted", "told", "progress", "in_transaction", "done")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from comserv.domain.errors import Conflict, GuestMissing, ProxmoxError
-from comserv.domain.guest import GuestConfig, GuestKey, GuestType
+from comserv.domain.guest import GuestConfig, GuestKey, GuestStatus, GuestType
 from comserv.domain.job import CallRecord, Job, JobKind, JobState, RunningTask
 from comserv.domain.ownership import Evidence, Sign, is_ours, smbios_uuid
 from comserv.domain.page import Page
@@ -148,6 +148,7 @@ class Jobs:
             raise Conflict(
                 remains.text, cure="Look at the server; Comserv removes only what it can prove to have made."
             )
+        await self._does_not_run(remains.guest, job.node)
         name = config.get("name") or str(remains.guest.vmid)
         request = {
             "type": str(GuestType.QEMU),
@@ -159,3 +160,9 @@ class Jobs:
             self._db, actor, JobKind.DELETE_GUEST, f"Delete {name}", remains.guest, job.node, request, ("delete",)
         )
         return await ask(self._db, actor, asked, key=idempotency_key, body=body)
+
+    async def _does_not_run(self, key: GuestKey, node: str) -> None:
+        client = await self._clients.of(key.server)
+        state = await client.node(node).qemu(key.vmid).current()
+        if state.status in (GuestStatus.RUNNING, GuestStatus.PAUSED):
+            raise Conflict(f"The guest {key.vmid} runs.", cure="Shut it down or stop it first.")
