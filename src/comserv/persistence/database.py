@@ -32,13 +32,6 @@ from comserv.persistence.vault import Vault
 BUSY_SECONDS = 20
 READERS = 4
 POOL, OVERFLOW, POOL_SECONDS = 10, 10, 60
-ALIVE = {
-    "keepalives": 1,
-    "keepalives_idle": 2,
-    "keepalives_interval": 1,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 5000,
-}
 JSON_CODEC: Any = {"json_serializer": encode_json, "json_deserializer": msgspec.json.decode}
 
 
