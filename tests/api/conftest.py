@@ -1,7 +1,7 @@
 """An API on a real socket, over services that say what a test wants them to say."""
 
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +16,7 @@ from yarl import URL
 from comserv.api.application import mounted
 from comserv.domain.errors import Unauthenticated
 from comserv.domain.person import Actor, Role
+from tests.processes import Running, comserv_running, simulator
 
 TOKEN = "t0ken"
 
@@ -75,3 +76,30 @@ async def call(services: SimpleNamespace) -> AsyncIterator[Call]:
                 return response.status, told, response
 
         yield call
+
+
+@pytest.fixture(scope="module")
+def estate() -> Iterator[dict[str, Any]]:
+    """Two simulated Proxmox VE servers whose guests may come to harm."""
+    with simulator("--speed", "10", "--guests", "6", "--servers", "2") as told:
+        yield told
+
+
+def register(running: Running, server_id: str, told: dict[str, Any]) -> None:
+    token = told["tokens"]["full"]
+    added = running.command(
+        *("server", "add", server_id, "--address", told["url"], "--fingerprint", told["fingerprint"]),
+        *("--token-id", token["id"], "--token-secret-stdin"),
+        stdin=token["secret"],
+    )
+    assert added.code == 0, added.err
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, estate: dict[str, Any]) -> Iterator[Running]:
+    """`comserv serve` with the first server, `rack`, on it. Nothing may have gone wrong inside when all is over."""
+    with comserv_running(tmp_path_factory.mktemp("api"), COMSERV_LOG_LEVEL="WARNING") as found:
+        register(found, "rack", estate)
+        yield found
+        log = (found.data_dir / "serve.log").read_text()
+        assert "Traceback" not in log and "request failed" not in log, log[-5000:]
