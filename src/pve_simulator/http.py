@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 METHODS = ("GET", "POST", "PUT", "DELETE")
 IDLE = 5.0  # seconds until an idle connection is closed
+FIRST = 2.0  # true seconds that a new connection has at least, whatever the speed: clients are not sped up
 REQUESTS_PER_CONNECTION = 100
 HEADER_LINES, HEADER_BYTES = 64, 8192
 BODY_BYTES = 512 * 1024
@@ -117,7 +118,8 @@ class Connection:
                     pass
 
     async def _head(self) -> Head:
-        async with asyncio.timeout(self.server.clock.scaled(IDLE)):
+        idle = self.server.clock.scaled(IDLE)
+        async with asyncio.timeout(idle if self.served else max(idle, FIRST)):
             line = await self._line()
             while line == "":
                 line = await self._line()

@@ -83,7 +83,7 @@ def test_a_task_at_an_orderly_end_comes_to_its_own_end(starting: Callable[..., S
 
 
 def test_twenty_vms_of_twenty_gib_fit(starting: Callable[..., Simulator]) -> None:
-    simulator = starting("--guests", "0", "--templates", "1", "--speed", "100")
+    simulator = starting("--guests", "0", "--templates", "1", "--speed", "50")
     for vmid in range(500, 520):
         path = f"/nodes/pve/qemu/{vmid}"
         clone = simulator.call("POST", "/nodes/pve/qemu/9000/clone", newid=vmid, full=1).data
