@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import uvicorn
 from playwright.sync_api import Browser, Page, sync_playwright
-from tests.web.services import TOKEN, Told, services
 
 from comserv.web.router import application
+from tests.web.services import TOKEN, Told, services
 
 ROOT = Path(__file__).parents[2]
 AXE = ROOT / "build/frontend/axe.min.js"

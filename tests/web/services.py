@@ -6,8 +6,6 @@ from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
-from tests.web import estate
-
 from comserv.domain.connection import Stage, StageName, StageState
 from comserv.domain.errors import (
     Conflict,
@@ -30,6 +28,7 @@ from comserv.services.jobs import Remains
 from comserv.services.live import Notice
 from comserv.services.services import Services
 from comserv.services.sessions import SignedIn, Visitor
+from tests.web import estate
 
 TOKEN, CSRF = "t0ken", "csrf-of-this-session"
 GOOD, WRONG = "correct horse battery", "wrong horse"
@@ -55,6 +54,7 @@ class Told:
     stages: tuple[Stage, ...] = tuple(Stage(name, StageState.OK, 5, "Good") for name in StageName)
     retry_needs: tuple[str, ...] = ()
     asked: list[tuple[Any, ...]] = field(default_factory=list)
+    reads: int = 0
     notices: list[Notice] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -339,6 +339,7 @@ class FakeOverview(_Told):
         return self.told.summary
 
     async def counts(self, actor: Actor) -> Any:
+        self.told.reads += 1
         return self.told.counts
 
 

@@ -23,7 +23,6 @@ from comserv.web.problems import faults, status_of
 from comserv.web.verbs import Verb
 
 RECENT = 8
-MOMENT = 2.0  # s that a reading of `status/current` serves several parts
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,7 @@ def router(web: Web) -> APIRouter:
 
 def _register_parts(web: Web) -> None:
     guests = web.services.guests
-    readings: Moment[GuestLive] = Moment(MOMENT)  # parts of one page ask once, not each for itself
+    readings: Moment[GuestLive] = Moment()
 
     def draw_head(actor: Actor, view: GuestView, live: GuestLive | None) -> str:
         may = {

@@ -24,6 +24,7 @@ Draw = Callable[[Actor, str], Awaitable[str]]
 Concerns = Callable[[str, Notice], bool]
 MOST_KEPT = 512
 FRESH = 1.0  # s
+TOGETHER = 0.08  # s within which parts that begin to be drawn share one reading; see Moment
 _TIMES = re.compile(r"(<time\b[^>]*>)[^<]*")
 
 
@@ -109,16 +110,18 @@ class _Kept:
 
 
 class Moment(Generic[ValueT]):
-    """What was read a moment ago serves whoever asks for the same meanwhile; a reading is begun once."""
+    """One reading for all parts of a page that begin to be drawn together.
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    It is kept shorter than notices are gathered (events.GATHER), so that what is drawn after a notice was also read after it.
+    """
+
+    def __init__(self) -> None:
         self._read: dict[Hashable, tuple[float, asyncio.Task[ValueT]]] = {}
 
     async def of(self, key: Hashable, read: Callable[[], Coroutine[Any, Any, ValueT]]) -> ValueT:
         """Raises what `read` raises."""
         clock = asyncio.get_running_loop().time()
-        self._read = {name: kept for name, kept in self._read.items() if clock - kept[0] < self._seconds}
+        self._read = {name: kept for name, kept in self._read.items() if clock - kept[0] < TOGETHER}
         if key not in self._read:
             self._read[key] = (clock, asyncio.ensure_future(read()))
         return await asyncio.shield(self._read[key][1])

@@ -42,8 +42,8 @@ def router(web: Web) -> APIRouter:
 
 def _register_parts(web: Web) -> None:
     text, overview = web.pages.text, web.services.overview
-    summaries: Moment[Summary] = Moment(0.5)
-    counts: Moment[Counts] = Moment(0.5)
+    summaries: Moment[Summary] = Moment()
+    counts: Moment[Counts] = Moment()
 
     def part(kind: str, swap: str = "innerMorph") -> None:
         async def draw(actor: Actor, key: str) -> str:
