@@ -64,7 +64,7 @@ def test_a_target_is_there_and_locked_while_it_is_made(
     cluster: Simulator, template: tuple[str, int], newid: int
 ) -> None:
     path, vmid = template
-    cloning = cluster.call("POST", f"{path}/{vmid}/clone", newid=newid, full=1, name="copy", bwlimit=200_000)
+    cloning = cluster.call("POST", f"{path}/{vmid}/clone", newid=newid, full=1, name="copy", bwlimit=500_000)
     assert guest(cluster, newid)["lock"] == "clone"
     assert guest(cluster, vmid)["lock"] is None, "the source is not locked"
     again = cluster.call("POST", f"{path}/{vmid}/clone", newid=newid, full=1)
