@@ -10,11 +10,12 @@ import fcntl
 import itertools
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -81,9 +82,10 @@ class Cluster:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
 
 
-def _as_postgres() -> list[str]:
+def _as_postgres(*more: str) -> list[str]:
     """PostgreSQL refuses to run as root."""
-    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] if os.getuid() == 0 else []
+    who = ["--reuid=postgres", "--regid=postgres", "--init-groups"] if os.getuid() == 0 else []
+    return ["setpriv", *who, *more] if who or more else []
 
 
 def _binaries() -> Path | None:
@@ -94,8 +96,17 @@ def _binaries() -> Path | None:
     return Path(initdb).resolve().parent if initdb else None
 
 
+def _answers(dsn: str) -> bool:
+    try:
+        psycopg.connect(dsn, connect_timeout=2).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def _own_cluster(binaries: Path) -> Iterator[str]:
+    """It ends with this process, however that ends."""
     folder = Path(tempfile.mkdtemp(prefix="comserv-pg-"))
     try:
         if os.getuid() == 0:
@@ -106,14 +117,25 @@ def _own_cluster(binaries: Path) -> Iterator[str]:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        fast = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=300"
-        options = f"{fast} -c shared_buffers=64MB -c listen_addresses=127.0.0.1 -p {port} -k {folder}"
-        control = [*_as_postgres(), binaries / "pg_ctl", "-D", data]
-        subprocess.run([*control, "-l", log, "-w", "-o", options, "start"], check=True, capture_output=True, cwd=folder)
+        settings = ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=300"]
+        settings += [
+            "shared_buffers=64MB",
+            "listen_addresses=127.0.0.1",
+            f"port={port}",
+            f"unix_socket_directories={folder}",
+        ]
+        options = [part for setting in settings for part in ("-c", setting)]
+        command = [*_as_postgres("--pdeathsig", "QUIT"), binaries / "postgres", "-D", data, *options]
+        with log.open("wb") as output:
+            server = subprocess.Popen(command, stdout=output, stderr=output, cwd=folder)
+        dsn = f"postgresql://comserv@127.0.0.1:{port}/postgres"
         try:
-            yield f"postgresql://comserv@127.0.0.1:{port}/postgres"
+            wait_until(lambda: server.poll() is not None or _answers(dsn), 60)
+            assert server.poll() is None, log.read_text()
+            yield dsn
         finally:
-            subprocess.run([*control, "-m", "immediate", "-w", "stop"], check=True, capture_output=True, cwd=folder)
+            server.send_signal(signal.SIGQUIT)
+            server.wait()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -235,10 +257,10 @@ async def opened(url: str, vault: Vault, clock: FakeClock | None = None) -> Asyn
         await made.close()
 
 
-def wait_until(condition: object, seconds: float = 10) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 10) -> None:
     """For processes: poll a callable until it is true; fails when the time is up."""
     end = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
+    while not condition():
         if time.monotonic() > end:
             raise AssertionError(f"not within {seconds} s")
         time.sleep(0.02)
