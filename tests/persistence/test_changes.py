@@ -4,12 +4,12 @@ import asyncio
 
 import psycopg
 import pytest
-from tests.databases import Cluster, opened
 
 from comserv.persistence import listen
 from comserv.persistence.changes import EVERYTHING, Change, Subscription, Topic
 from comserv.persistence.database import Database
 from comserv.persistence.vault import Vault
+from tests.databases import Cluster, opened
 
 pytestmark = pytest.mark.anyio
 

@@ -8,13 +8,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
-from tests.databases import KEY, opened
 
 from comserv.domain.errors import ConfigurationError, DatabaseUnavailable
 from comserv.persistence import meta, schema
 from comserv.persistence.database import Database, parse_url
 from comserv.persistence.tables import metadata
 from comserv.persistence.vault import Vault, new_key
+from tests.databases import KEY, opened
 
 pytestmark = pytest.mark.anyio
 

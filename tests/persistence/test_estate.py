@@ -5,8 +5,6 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import event, func, select
-from tests.databases import FakeClock
-from tests.persistence.examples import AT, SECRET, a_picture, a_server, with_server
 
 from comserv.domain.connection import Stage, StageName, StageState
 from comserv.domain.errors import Conflict, NotFound, ProxmoxSaid
@@ -17,6 +15,8 @@ from comserv.domain.server import ServerState
 from comserv.persistence import guests, pictures, servers, tables
 from comserv.persistence.changes import Topic
 from comserv.persistence.database import Database
+from tests.databases import FakeClock
+from tests.persistence.examples import AT, SECRET, a_picture, a_server, with_server
 
 pytestmark = pytest.mark.anyio
 

@@ -6,8 +6,6 @@ from dataclasses import replace
 
 import pytest
 from sqlalchemy import insert, text
-from tests.databases import FakeClock
-from tests.persistence.examples import AT, a_job, with_job
 
 from comserv.domain.errors import Conflict, Invalid, NotFound, Problem, ProxmoxSaid, SecretsMissing
 from comserv.domain.job import (
@@ -23,6 +21,8 @@ from comserv.domain.job import (
 from comserv.persistence import idempotency, jobcalls, jobs, jobsecrets, tables
 from comserv.persistence.database import Database
 from comserv.persistence.jobs import JobFilter
+from tests.databases import FakeClock
+from tests.persistence.examples import AT, a_job, with_job
 
 pytestmark = pytest.mark.anyio
 

@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import LargeBinary, select
-from tests.databases import FakeClock
 
 from comserv.domain.audit import AuditEntry, Outcome
 from comserv.domain.errors import Conflict, NotFound
@@ -14,6 +13,7 @@ from comserv.domain.session import Attempts
 from comserv.persistence import attempts, audit, people, sessions, tables
 from comserv.persistence.audit import AuditFilter
 from comserv.persistence.database import Database
+from tests.databases import FakeClock
 
 pytestmark = pytest.mark.anyio
 HOUR = timedelta(hours=1)

@@ -3,7 +3,6 @@
 import asyncio
 
 import pytest
-from tests.persistence.examples import a_job, with_job, with_server
 
 from comserv.domain.errors import IdempotencyMismatch
 from comserv.domain.guest import GuestKey
@@ -11,6 +10,7 @@ from comserv.domain.reservation import Reservation, Taken
 from comserv.persistence import idempotency, jobs, reservations
 from comserv.persistence.database import Database
 from comserv.persistence.jobs import JobFilter
+from tests.persistence.examples import a_job, with_job, with_server
 
 pytestmark = pytest.mark.anyio
 

@@ -1,14 +1,14 @@
 """A new key on top of the old one, on both engines."""
 
 import pytest
-from tests.databases import KEY, opened
-from tests.persistence.examples import SECRET, a_job, with_server
 
 from comserv.domain.errors import ConfigurationError
 from comserv.domain.job import JobSecret
 from comserv.persistence import jobs, jobsecrets, servers
 from comserv.persistence.rotation import reencrypt
 from comserv.persistence.vault import Vault, new_key
+from tests.databases import KEY, opened
+from tests.persistence.examples import SECRET, a_job, with_server
 
 pytestmark = pytest.mark.anyio
 
