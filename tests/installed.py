@@ -79,7 +79,8 @@ class Pve(Simulated):
     def done(self, method: str, path: str, **parameters: Any) -> str:
         """A call by root@pam that begins a task, which is waited for; how that ended."""
         upid = self.other(method, path, **parameters)
-        return self.wait(lambda: self.task(upid)["exitstatus"] if self.task(upid)["status"] == "stopped" else None)
+        at = f"/nodes/{upid.split(':')[1]}/tasks/{upid}/status"
+        return self.wait(lambda: self.other("GET", at).get("exitstatus"))
 
     def task(self, upid: str) -> dict[str, Any]:
         return next(task for task in self.world()["tasks"] if task["upid"] == upid)

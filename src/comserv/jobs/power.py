@@ -11,15 +11,18 @@ from comserv.domain.lostreply import CallLook, Next, Sent, after_call
 from comserv.domain.power import (
     PowerAction,
     PowerDone,
+    PowerFacts,
     PowerFailed,
     PowerWait,
     after_power,
+    possible_actions,
     power_call,
     reached,
     task_types,
 )
 from comserv.domain.task import TaskStatus, parse_upid
 from comserv.domain.taskend import explain
+from comserv.jobs import calls
 from comserv.jobs.calls import Caller, Refused
 from comserv.jobs.failures import failure_of
 from comserv.jobs.run import Run, StepRun
@@ -59,9 +62,23 @@ class PowerChange:
             if not step.intent and reached(self.action, state):
                 step.note("It was so already.")
                 return await self._done(step, state)
+            if not step.intent.get("at"):
+                self._makes_sense(state)
             task = await self._send(step, state)
             await step.intend({**step.intent, "ended": self.run.now(), "exitstatus": task.exitstatus if task else "OK"})
         return await self._confirm(step)
+
+    def _makes_sense(self, state: GuestState) -> None:
+        """What cannot work is not sent; a lock that a task holds is waited for."""
+        facts = PowerFacts(self.type, state.status, state.lock, False, state.ha_managed, state.qmpstatus)
+        reason = possible_actions(facts)[self.action]
+        if not reason:
+            return
+        cure = "Look at its state, and choose what fits."
+        problem = Problem("not_possible", f"{self.doing}: that cannot be done now.", reason, cure)
+        if state.lock and state.lock != "suspended":
+            raise Hold(WaitReason.LOCK, reason, self.run.later(calls.TRY_LATER), problem=problem)
+        raise StepFailed(problem)
 
     async def _send(self, step: StepRun, state: GuestState) -> TaskStatus | None:
         call = power_call(self.action, self.type, self.run.job.node, self.vmid, state)

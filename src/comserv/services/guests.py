@@ -18,7 +18,7 @@ from comserv.domain.guest import (
     GuestType,
     PendingChange,
 )
-from comserv.domain.job import Job, JobKind
+from comserv.domain.job import Job, JobKind, RunningTask
 from comserv.domain.ownership import strip_marker
 from comserv.domain.person import Action, Actor
 from comserv.domain.plan import Finding
@@ -26,7 +26,8 @@ from comserv.domain.power import PowerAction, PowerFacts, possible_actions
 from comserv.domain.removal import RemovalFacts, identity, plan_removal
 from comserv.domain.task import TaskRow
 from comserv.jobs.clients import Clients
-from comserv.persistence.database import Database
+from comserv.persistence import jobs
+from comserv.persistence.database import Database, Transaction
 from comserv.persistence.paging import check_limit, decode_cursor, encode_cursor
 from comserv.proxmox.client import Client
 from comserv.proxmox.guests import Lxc, Qemu
@@ -123,8 +124,8 @@ class Guests:
         ordered = self._in_order(query.sort)
         matches = _filter(query)
         found = [view for view in ordered if matches(view)]
-        jobs = self._estate.jobs_by_guest()
-        items = tuple(replace(view, job=jobs.get(view.guest.key)) for view in found[start : start + limit])
+        busy = self._estate.jobs_by_guest()
+        items = tuple(replace(view, job=busy.get(view.guest.key)) for view in found[start : start + limit])
         return GuestPage(
             items=items,
             total=len(found),
@@ -192,16 +193,29 @@ class Guests:
     async def power(self, actor: Actor, key: GuestKey, action: PowerAction, idempotency_key: str = "") -> Job:
         """Raises Conflict where the action makes no sense in the state we know, NotFound."""
         await permit(self._db, actor, Action.POWER, f"guest {key}")
+        body = _body(key, {"action": str(action)})
+        if known := await known_job(self._db, actor, idempotency_key, body):
+            return known
         view = self._estate.guest(key, self._db.clock())
         guest = view.guest
         request = {"action": str(action), "type": str(guest.type), "name": guest.name}
         title = f"{_VERBS[action]} {guest.name or key.vmid}"
-        body = _body(key, {"action": str(action)})
-        if known := await known_job(self._db, actor, idempotency_key, body):
-            return known
         self._makes_sense(view, action)
         job = new_job(self._db, actor, JobKind.POWER, title, key, guest.node, request, ("power",))
-        return await ask(self._db, actor, job, key=idempotency_key, body=body)
+        waits = self._waits_for_the_guest(key) if action is PowerAction.STOP else ()
+
+        async def overrule(tx: Transaction, _: Job) -> None:
+            for one in waits:
+                if not (await jobs.get(tx, one.id)).state.ended:
+                    await jobs.request_cancel(tx, one.id, RunningTask.STOP)
+
+        return await ask(self._db, actor, job, key=idempotency_key, body=body, write=overrule)
+
+    def _waits_for_the_guest(self, key: GuestKey) -> tuple[Job, ...]:
+        """Shutdowns and reboots that may wait for minutes: whoever cuts the power does not want to wait behind them."""
+        kinds = (str(PowerAction.SHUTDOWN), str(PowerAction.REBOOT))
+        found = (job for job in self._estate.open_jobs.values() if job.guest == key and job.kind is JobKind.POWER)
+        return tuple(job for job in found if job.request.get("action") in kinds)
 
     def _makes_sense(self, view: GuestView, action: PowerAction) -> None:
         """By what is known: a stale state, or one that a job is about to change, forbids nothing; the job looks for itself."""
@@ -240,8 +254,10 @@ class Guests:
         Raises Invalid, NotFound.
         """
         await permit(self._db, actor, Action.CHANGE_GUEST, f"guest {key}")
-        guest = self._estate.guest(key, self._db.clock()).guest
         wanted = to_mapping(change)
+        if known := await known_job(self._db, actor, idempotency_key, _body(key, {"change": wanted})):
+            return known
+        guest = self._estate.guest(key, self._db.clock()).guest
         request = {"change": wanted, "type": str(guest.type), "name": guest.name, "digest": digest}
         title = f"Change {guest.name or key.vmid}"
         job = new_job(self._db, actor, JobKind.CHANGE_GUEST, title, key, guest.node, request, ("configure",))
