@@ -188,14 +188,15 @@ class Demo:
 
     def let_down(self, base: str) -> None:
         """The branch was seen once; from now on it does not answer."""
+        token = self.state["token"]
         wait_for(
-            "The branch's first picture",
-            20,
-            lambda: ask(base, self.state["token"], "GET", f"/guests?server={DOWN}")[1].get("items"),
+            "The branch's first picture", 20, lambda: ask(base, token, "GET", f"/guests?server={DOWN}")[1].get("items")
         )
         child = self.children.pop(DOWN)
         child.terminate()
         child.wait(10)
+        ask(base, token, "POST", f"/servers/{DOWN}/test")
+        wait_for("The branch's end", 20, lambda: ask(base, token, "GET", f"/servers/{DOWN}")[1].get("state") == "down")
 
     def watch(self) -> None:
         """Until somebody says stop, or a part ends by itself."""

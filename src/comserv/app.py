@@ -147,6 +147,7 @@ async def running(installation: Installation) -> AsyncIterator[None]:
         asyncio.create_task(installation.estate.follow(), name="estate"),
         asyncio.create_task(installation.clients.follow(), name="clients"),
         asyncio.create_task(installation.services.live.run(), name="live"),
+        asyncio.create_task(sweeps.follow(), name="sweeps"),
         asyncio.create_task(keep_up(database, *kept), name="upkeep"),
     ]
     await engine.start()

@@ -22,6 +22,7 @@ from comserv.domain.retry import Breaker
 from comserv.domain.server import ServerState
 from comserv.jobs.clients import Clients
 from comserv.persistence import guests, leases, pictures
+from comserv.persistence.changes import Topic
 from comserv.persistence.database import Database
 from comserv.proxmox.client import Client
 from comserv.proxmox.sweep import sweep
@@ -58,6 +59,12 @@ class Sweeps:
         """Sweep it now, for example since it was changed; not more often than its loop allows."""
         if server in self._now:
             self._now[server].set()
+
+    async def follow(self) -> None:
+        """A server whose registration or connection test is new is swept at once; runs until it is cancelled."""
+        async with self._db.changes.subscribe(Topic.SERVER) as changes:
+            async for change in changes:
+                self.soon(change.key)
 
     async def _loop(self, lease: Lease) -> None:
         with structlog.contextvars.bound_contextvars(server=lease.server):
