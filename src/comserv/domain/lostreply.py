@@ -268,9 +268,12 @@ def after_delete(look: DeleteLook) -> Next:
     """What next, after a delete call whose reply was lost; never SendAgain at a guest that is not surely the one meant."""
     if look.exists is None or look.tasks is None:
         return KeepLooking(look.sent.certain_from, "The server did not tell what is there.")
+    kinds = ("qmdestroy", "vzdestroy")
     if look.exists and (not look.identity_before or look.identity != look.identity_before):
+        ours = [task for task in look.tasks if look.sent.by_us(task, kinds) and task.upid.id == str(look.vmid)]
+        if ours and ours[0].status.ok:  # the one that was meant is gone, and its number was given away since
+            return Adopt(ours[0].upid)
         return TakenByOther(
             f"The id {look.vmid} now belongs to another guest, or one that was changed; it stays.", proven=True
         )
-    kinds = ("qmdestroy", "vzdestroy")
     return after_call(CallLook(look.sent, look.vmid, kinds, True, not look.exists, tasks=look.tasks))
