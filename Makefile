@@ -25,7 +25,7 @@ lint: $(VENV)/.dev ## format, style, types and the direction of imports
 	@exec scripts/lint
 
 bench: $(VENV)/.dev ## measure against floors and peers; writes build/bench.json
-	@exec $(BIN)/python benchmarks/bench.py
+	@exec $(BIN)/python -m benchmarks.bench
 
 locks: $(VENV)/.dev ## make the lock files anew from pyproject.toml and package.json
 	@exec scripts/lock
@@ -38,7 +38,7 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv is missing. On Debian: apt-get install -y python3-venv"; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.runtime: $(VENV)/bin/python requirements.lock pyproject.toml build_frontend.py package-lock.json
+$(VENV)/.runtime: $(VENV)/bin/python requirements.lock pyproject.toml build_frontend.py package-lock.json src/comserv/web/icons.py
 	@echo "Setting up $(VENV) …"
 	@$(PIP) install --require-hashes -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 from fastapi import APIRouter, Request, Response
 
 from comserv.domain.change import ChangeRequest, parse_change_request
-from comserv.domain.errors import ComservError, Conflict, Invalid, ProxmoxError, RequestRefused
-from comserv.domain.guest import AgentReport, GuestConfig
+from comserv.domain.errors import ComservError, Conflict, Invalid, ProxmoxError, RequestRefused, ServerUnreachable
+from comserv.domain.guest import AgentReport, GuestConfig, KnownAddress
 from comserv.domain.hardware import NetworkCard, agent_enabled, cores_of, disks, memory_mib, network_card
 from comserv.domain.person import Action, Actor
 from comserv.services.guests import Deletion, GuestLive, GuestView
@@ -201,13 +201,21 @@ def _register_parts(web: Web) -> None:
     async def agent(actor: Actor, key: str) -> str:
         try:
             report = await guests.agent(actor, read_key(key))
-        except RequestRefused as error:
+        except (RequestRefused, ServerUnreachable) as error:
             view = await guests.get(actor, read_key(key))
-            return web.pages.text("part/guest-silent.html", view=view, said=error.proxmox)
+            why = (
+                "No agent answers."
+                if isinstance(error, RequestRefused)
+                else f"{view.guest.key.server} does not answer."
+            )
+            return web.pages.text("part/guest-silent.html", known=each_address(view), why=why, said=error.proxmox)
         return web.pages.text("part/guest-agent.html", report=report, addresses=agent_addresses(report))
 
     async def tasks(actor: Actor, key: str) -> str:
-        found = await guests.tasks(actor, read_key(key))
+        try:
+            found = await guests.tasks(actor, read_key(key))
+        except ServerUnreachable:  # the part `guest-live` tells why and what to do
+            return web.pages.text("part/guest-untold.html", server=read_key(key).server)
         return web.pages.text("part/guest-tasks.html", tasks=found[:RECENT], more=max(0, len(found) - RECENT))
 
     async def jobs(actor: Actor, key: str) -> str:
@@ -223,7 +231,7 @@ def _register_parts(web: Web) -> None:
     kinds = (
         PartKind("guest-head", head, _of_guest, first=first_head, pause=3),
         PartKind("guest-live", live, _of_guest, first=asking("asking the server"), pause=3),
-        PartKind("guest-agent", agent, _of_guest, first=asking("asking the guest agent"), pause=30),
+        PartKind("guest-agent", agent, _of_guest, first=asking("asking the guest agent"), pause=10),
         PartKind("guest-tasks", tasks, _of_guest, first=asking("asking the server for its tasks"), pause=10),
         PartKind("guest-jobs", jobs, _of_guest),
     )
@@ -303,6 +311,11 @@ def changed(values: Mapping[str, str], before: Mapping[str, str]) -> ChangeReque
 
 def _plain(text: str) -> str:
     return text.replace("\r\n", "\n").strip()
+
+
+def each_address(view: GuestView) -> tuple[KnownAddress, ...]:
+    """Each address once, by whoever told it first: the agent before cloud-init."""
+    return tuple({known.address: known for known in reversed(view.addresses)}.values())[::-1]
 
 
 def agent_addresses(report: AgentReport) -> tuple[Any, ...]:

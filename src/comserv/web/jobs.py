@@ -247,12 +247,12 @@ LABELS = {
     "cloud_init.password": "Password",
     "cloud_init.ssh_keys": "SSH keys",
     "template.vmid": "Template",
-    "template.server": "",
     "start_after_creation": "Start it",
     "enable_qemu_agent": "Guest agent",
     "start_on_boot": "With the node",
     "full_clone": "Full clone",
 }
+NOT_ASKED = ("decision", "template.server")  # what the plan chose, and what stands there already
 _WORDS = {True: "yes", False: "no"}
 
 
@@ -260,7 +260,9 @@ def facts(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
     """What was asked, or what came of it, as label and text; empty values are left out."""
     for name, value in values.items():
         dotted = f"{prefix}{name}"
-        label = LABELS.get(dotted, name.replace("_", " ").capitalize())
+        label = LABELS.get(dotted) or LABELS.get(name) or name.replace("_", " ").capitalize()
+        if dotted in NOT_ASKED:
+            continue
         if isinstance(value, Mapping):
             yield from facts(value, f"{dotted}.")
         elif label and value not in (None, "", [], (), "none"):

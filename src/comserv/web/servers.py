@@ -10,6 +10,7 @@ from markupsafe import Markup
 from comserv.domain.connection import CertificateSeen
 from comserv.domain.errors import ComservError, Invalid
 from comserv.domain.person import Action, Actor
+from comserv.domain.picture import Storage
 from comserv.domain.server import Tls, TlsMode, parse_address, parse_fingerprint, parse_token_id, parse_token_secret
 from comserv.services.live import Notice
 from comserv.services.servers import ServerEdit, ServerView
@@ -176,7 +177,7 @@ def _register_parts(web: Web) -> None:
 
     async def body(actor: Actor, key: str) -> str:
         view = await servers.get(actor, key)
-        return text("part/server.html", view=view, progress=_last(view), may_manage=actor.may(Action.MANAGE_SERVERS))
+        return text("part/server.html", view=view, progress=_last(view), storages=each_once(view.picture.storages))
 
     web.parts.register(PartKind("servers", rows, _of_servers, swap="rows"))
     web.parts.register(PartKind("server-head", head, _of_server))
@@ -185,6 +186,14 @@ def _register_parts(web: Web) -> None:
 
 def _last(view: ServerView) -> testing.Progress | None:
     return testing.Progress(view.last_test.stages, done=True) if view.last_test else None
+
+
+def each_once(storages: tuple[Storage, ...]) -> tuple[Storage, ...]:
+    """A shared storage is seen from every node, and stands once."""
+    found: dict[tuple[str, str], Storage] = {}
+    for storage in storages:
+        found.setdefault((storage.name, "" if storage.shared else storage.node), storage)
+    return tuple(found.values())
 
 
 def _of_servers(key: str, notice: Notice) -> bool:

@@ -259,3 +259,8 @@ def tag_colour(name: str) -> str:
 def role_options(roles: Iterable[Role]) -> tuple[tuple[Role, str], ...]:
     """For a choice of roles."""
     return tuple((role, ROLE_NAMES[role]) for role in roles)
+
+
+def action_words(action: str) -> str:
+    """`create_vm` → `Create VM`, as the audit says it."""
+    return action.replace("_", " ").capitalize().replace(" vm", " VM")
