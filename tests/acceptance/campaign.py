@@ -156,7 +156,7 @@ class Campaign:
             _heed(asking)
             if time.monotonic() > end:
                 raise Trouble(f"these moments neither came nor went by: {[(one.step, one.name) for one, _ in targets]}")
-            come, gone = await self._come(targets)
+            come, gone = await self.come(targets)
             targets = [one for one in targets if one not in come and one not in gone]
             if not come:
                 await asyncio.sleep(0.02)
@@ -172,7 +172,7 @@ class Campaign:
         self.tally.hits.update((job.step, job.phase) for job in self.rows.standing())
         await self.comserv.start()
 
-    async def _come(self, targets: list[tuple[Moment, Creation]]) -> tuple[list, list]:
+    async def come(self, targets: list[tuple[Moment, Creation]]) -> tuple[list, list]:
         """(those whose moment is now, those whose job has ended without it)."""
         unspent = await self.server.unspent()
         come, gone = [], []

@@ -86,6 +86,11 @@ def reading_of(step: str, creation: Creation) -> dict[str, Any]:
     return {"match": {"method": "GET", "path": rf"{guest}/config$"}, "after": {"configure": 1, "grow": 3}[step]}
 
 
+def slowness(step: str, creation: Creation) -> int:
+    """By how much a task has to last longer, so that it is met while it runs: a full clone lasts a while by itself."""
+    return {"clone": 2 if creation.body["full_clone"] else 25}.get(step, 40)
+
+
 def moment(step: str, name: str, creation: Creation, tag: str, random: Random) -> Moment:
     """A kill of this step at this moment."""
     match = call_of(step, creation)
@@ -131,7 +136,7 @@ def moment(step: str, name: str, creation: Creation, tag: str, random: Random) -
             slow = {
                 "match": match,
                 "effect": "task_slow",
-                "factor": 25 if step == "clone" else 40,
+                "factor": slowness(step, creation),
                 "times": 1,
                 "tag": tag,
             }
@@ -166,7 +171,7 @@ def lost(step: str, kind: str, creation: Creation, tag: str) -> Rule:
         "inner": {"effect": "status", "status": 596, "text": "Broken pipe"},
         "garbage": {"effect": "garbage"},
         "late": {"effect": "delay", "seconds": LATE},
-        "slow": {"effect": "task_slow", "factor": 15},
+        "slow": {"effect": "task_slow", "factor": slowness(step, creation)},
         "refused": {"effect": "status", "status": 500, "text": "unable to do that today"},
     }
     return {"match": call_of(step, creation), "times": 1, "tag": tag, **effects[kind]}

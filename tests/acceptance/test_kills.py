@@ -23,21 +23,24 @@ LANES = 2  # installations beside each other: while one starts anew, the other w
 AT_ONCE = 5  # creations in a round
 
 
+@pytest.fixture
+def on_cluster(engine: str, request: pytest.FixtureRequest) -> Cluster | None:
+    """PostgreSQL where the engine is that."""
+    return request.getfixturevalue("cluster") if engine == "postgresql" else None
+
+
 @pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_a_creation_survives_kills_at_any_moment(
-    engine: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+async def test_a_creation_survives_kills_at_any_moment(engine: str, on_cluster: Cluster | None, tmp_path: Path) -> None:
     began = time.monotonic()
     total = Tally()
-    cluster: Cluster | None = request.getfixturevalue("cluster") if engine == "postgresql" else None
     print(f"seed {SEED}; again with COMSERV_TEST_SEED={SEED}")
     with logs_shown(tmp_path):
         async with asyncio.TaskGroup() as group:
             lanes = [
-                group.create_task(_lane(engine, cluster, tmp_path / f"lane-{number}", number))
+                group.create_task(_lane(engine, on_cluster, tmp_path / f"lane-{number}", number))
                 for number in range(LANES)
             ]
         for lane in lanes:
