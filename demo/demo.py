@@ -124,16 +124,18 @@ class Demo:
         fresh.write_text(json.dumps(self.state))
         fresh.replace(self.kept)
 
-    def simulate(self, name: str, port: int) -> dict[str, Any]:
-        """Starts a simulated server; its one line of JSON."""
+    def simulate(self, name: str, port: int) -> None:
+        """Starts a simulated server; `told` reads what it says."""
         folder = FOLDER / "servers" / name
         folder.mkdir(parents=True, exist_ok=True)
-        child = start(
+        self.children[name] = start(
             name, [str(BIN / "pve-simulator"), "--port", str(port), "--state", str(folder), *SERVERS[name][1]]
         )
-        self.children[name] = child
-        assert child.stdout is not None  # asked for by start()
-        line = child.stdout.readline()
+
+    def told(self, name: str) -> dict[str, Any]:
+        """Its one line of JSON, once it is ready."""
+        said = self.children[name].stdout
+        line = said.readline() if said else ""
         if not line:
             raise SystemExit(f"The simulated server {name} did not start; see {FOLDER / name}.log.")
         return json.loads(line)
@@ -142,7 +144,9 @@ class Demo:
         first = not self.state.get("ready")
         taken: set[int] = set()
         ports = {name: free_port(self.state["ports"].get(name, 0), taken) for name in SERVERS}
-        worlds = {name: self.simulate(name, ports[name]) for name in SERVERS if first or name != DOWN}
+        present = [name for name in SERVERS if first or name != DOWN]
+        for name in present:
+            self.simulate(name, ports[name])
         port = free_port(int(os.environ.get("COMSERV_PORT") or self.state["ports"].get("comserv", 8080)), taken)
         base = f"http://127.0.0.1:{port}"
         os.environ.update(COMSERV_DATA_DIR=str(FOLDER / "comserv"), COMSERV_HOST="127.0.0.1", COMSERV_PORT=str(port))
@@ -161,8 +165,8 @@ class Demo:
         moved = {name for name in SERVERS if self.state["ports"].get(name) not in (None, ports[name])}
         self.state["ports"] = {**ports, "comserv": port}
         self.save()
-        for name, world in worlds.items():
-            self.register(base, name, world, moved=name in moved)
+        for name in present:
+            self.register(base, name, self.told(name), moved=name in moved)
         if first:
             self.let_down(base)
             self.state["ready"] = True
