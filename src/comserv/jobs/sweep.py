@@ -14,7 +14,7 @@ from time import perf_counter
 import structlog
 
 from comserv.domain.errors import ComservError, Conflict, DatabaseUnavailable, NotFound, Problem
-from comserv.domain.guest import Guest
+from comserv.domain.guest import Guest, GuestKey
 from comserv.domain.lease import Lease
 from comserv.domain.overlay import Overlay
 from comserv.domain.picture import Health, Picture
@@ -145,6 +145,7 @@ class SweepLoop:
             await pictures.save_health(tx, health)
             overlays = await guests.overlays_of(tx, self._lease.server)
             await guests.confirm(tx, confirmed(overlays, picture, tx.now))
+            await guests.forget_addresses(tx, vanished(self._last, picture))
         self._last, self._health, self._breaker = replace(picture, revision=revision), health, Breaker()
         if was in (ServerState.DOWN, ServerState.UNREACHED):
             log.info("the server answers")
@@ -181,6 +182,12 @@ class SweepLoop:
             if await leases.holds(tx, self._lease):
                 await pictures.save_health(tx, health)
         self._health = health
+
+
+def vanished(last: Picture | None, now: Picture) -> frozenset[GuestKey]:
+    """Guests that were there at the last sweep. None where no guest at all is seen any more: then it is the token's rights."""
+    seen = frozenset(guest.key for guest in now.guests)
+    return frozenset(guest.key for guest in last.guests) - seen if last and seen else frozenset()
 
 
 def confirmed(overlays: tuple[Overlay, ...], picture: Picture, now: datetime) -> list[Overlay]:

@@ -79,6 +79,13 @@ async def forget(tx: Transaction, guest: GuestKey) -> None:
     tx.changed(Topic.GUEST, str(guest))
 
 
+async def forget_addresses(tx: Transaction, keys: Iterable[GuestKey]) -> None:
+    """These guests are not there any more: their addresses are free for others. What proves that we made them stays."""
+    for guest in keys:
+        if (await tx.execute(delete(addresses).where(_at(addresses, guest)))).rowcount:
+            tx.changed(Topic.GUEST, str(guest))
+
+
 async def overlay(tx: Transaction, guest: GuestKey, fields: Mapping[str, Any], job: str) -> None:
     """Show `fields` of the guest as changed by us; earlier fields that the sweep has not confirmed stay."""
     kept = (await tx.execute(select(overlays.c.fields).where(_at(overlays, guest)))).scalar() or {}
