@@ -57,6 +57,7 @@ class GuestChange:
         for _ in range(MOST_CHANGED_MEANWHILE):
             config = await self._config()
             if is_changed(self.change, self.type, config):
+                await self.caller.finish(step, self._look(step), self.doing)
                 break
             self._still_as_seen(step, config)
             call = change_call(self.change, self.type, self.run.job.node, self.vmid, config)

@@ -361,20 +361,18 @@ class Creation:
 
     async def configure(self, step: StepRun) -> Mapping[str, Any]:
         doing = f"The configuration of {self.request.hostname}"
+        look = self._look_at_config(step, ("qmconfig",), self._is_configured)
         for _ in range(MOST_CHANGED_MEANWHILE):
             config = await self._ours()
-            if not verify_configuration(
-                self.request, self.decision, self.vmid, config, self.run.job.id, self.place.sign
-            ):
+            if self._is_configured(config):
+                await self.caller.finish(step, look, doing)
                 break
             parameters = configure_parameters(
                 self.request, self.decision, self.vmid, config, self.run.job.id, self.place.sign
             )
             call = PlannedCall("POST", f"{guest_path(self.decision, self.vmid)}/config", parameters)
             try:
-                await self.caller.task(
-                    step, call, self._look_at_config(step, ("qmconfig",), self._is_configured), doing
-                )
+                await self.caller.task(step, call, look, doing)
             except Refused as refused:
                 if not isinstance(refused.error, DigestMismatch) and not _changed(refused):
                     raise failure_of(refused, doing, self.request.server) from refused
@@ -410,15 +408,14 @@ class Creation:
 
     async def grow(self, step: StepRun) -> Mapping[str, Any]:
         doing = f"Growing the disk of {self.request.hostname}"
+        look = self._look_at_config(step, ("resize",), lambda now: not verify_size(self.request, self.decision, now))
         for _ in range(MOST_CHANGED_MEANWHILE):
             config = await self._ours()
             parameters = grow_parameters(self.request, self.decision, config)
             if parameters is None:
+                await self.caller.finish(step, look, doing)
                 break
             call = PlannedCall("PUT", f"{guest_path(self.decision, self.vmid)}/resize", parameters)
-            look = self._look_at_config(
-                step, ("resize",), lambda now: not verify_size(self.request, self.decision, now)
-            )
             try:
                 ended = await self.caller.task(step, call, look, doing, accept_failure=True)
             except Refused as refused:
@@ -449,26 +446,31 @@ class Creation:
         await self.run.step("start", self.start, text=f"Start {self.request.hostname}")
 
     async def start(self, step: StepRun) -> Mapping[str, Any]:
+        """The VM shows as running well before its start has ended, and that may still fail."""
         doing = f"The start of {self.request.hostname}"
         await self._ours()
         state = await self._state()
-        if state.status is not GuestStatus.RUNNING:
+        if state.status is GuestStatus.RUNNING:
+            ended = await self.caller.finish(step, self._look_at_start(step), doing)
+        else:
             call = PlannedCall("POST", f"{guest_path(self.decision, self.vmid)}/status/start")
-
-            async def look(sent: Sent) -> Next:
-                now = await self._state_or_none()
-                types = ("qmstart", "hastart")
-                tasks = await self.caller.tasks(step, self.decision.node, sent.at, types)
-                reached = now is not None and now.status is GuestStatus.RUNNING
-                return after_call(CallLook(sent, self.vmid, types, now is not None, reached, tasks=tasks))
-
             try:
-                ended = await self.caller.task(step, call, look, doing, accept_failure=True)
+                ended = await self.caller.task(step, call, self._look_at_start(step), doing, accept_failure=True)
             except Refused as refused:
                 raise failure_of(refused, doing, self.request.server) from refused
-            await self._after_start(step, ended, doing)
+        await self._after_start(step, ended, doing)
         await self._show(step, {"status": str(GuestStatus.RUNNING)})
         return {"at": self.run.now()}
+
+    def _look_at_start(self, step: StepRun):  # a Look
+        async def look(sent: Sent) -> Next:
+            now = await self._state_or_none()
+            types = ("qmstart", "hastart")
+            tasks = await self.caller.tasks(step, self.decision.node, sent.at, types)
+            reached = now is not None and now.status is GuestStatus.RUNNING
+            return after_call(CallLook(sent, self.vmid, types, now is not None, reached, tasks=tasks))
+
+        return look
 
     async def _after_start(self, step: StepRun, ended: Ended, doing: str) -> None:
         if ended.task is None or ended.task.ok or (await self._state()).status is GuestStatus.RUNNING:
