@@ -52,13 +52,13 @@ class Pve(Simulated):
         super().__init__("--speed", SPEED, *options)
         self._headers: dict[str, str] = {}
 
-    def other(self, method: str, path: str, **parameters: Any) -> Any:
+    def other(self, method: str, path: str, /, **parameters: Any) -> Any:
         """A call by root@pam, its `data`; fails where it was refused."""
         status, answer = self.tried(method, path, **parameters)
         assert status == 200, (method, path, status, answer)
         return answer["data"]
 
-    def tried(self, method: str, path: str, **parameters: Any) -> tuple[int, Any]:
+    def tried(self, method: str, path: str, /, **parameters: Any) -> tuple[int, Any]:
         if not self._headers:
             status, told = self._call("POST", "/access/ticket", {"username": "root@pam", "password": "pveroot123"})
             assert status == 200, told
@@ -76,7 +76,7 @@ class Pve(Simulated):
         url = f"/api2/json{path}" + (f"?{text}" if inline else "")
         return self.request(method, url, None if inline or method == "GET" else text, headers)
 
-    def done(self, method: str, path: str, **parameters: Any) -> str:
+    def done(self, method: str, path: str, /, **parameters: Any) -> str:
         """A call by root@pam that begins a task, which is waited for; how that ended."""
         upid = self.other(method, path, **parameters)
         at = f"/nodes/{upid.split(':')[1]}/tasks/{upid}/status"

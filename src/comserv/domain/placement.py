@@ -197,7 +197,7 @@ def _template_findings(request: VmRequest, facts: PlanFacts, node: str) -> tuple
     if row is None or not row.node or row.node == node:
         return _source_findings(request, facts, row)
     if facts.template_config is None:
-        return ()
+        return _source_findings(request, facts, row)
     for disk in disks(facts.template_config):
         storage = facts.storage_at(row.node, disk.storage) if disk.storage else None
         if storage is not None and not storage.shared:

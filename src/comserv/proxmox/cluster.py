@@ -63,11 +63,12 @@ class VersionRow(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Resources:
-    """One GET of /cluster/resources, each part in a stable order: nodes and storages by name, guests by number."""
+    """One GET of /cluster/resources, each part in a stable order: nodes, storages, pools by name, guests by number."""
 
     nodes: tuple[Node, ...]
     storages: tuple[Storage, ...]
     guests: tuple[Guest, ...]
+    pools: tuple[str, ...] = ()
 
 
 class Cluster:
@@ -86,6 +87,7 @@ class Cluster:
             guests=tuple(
                 sorted((guest_of(server, r) for r in rows if r.type in ("qemu", "lxc")), key=lambda g: g.key.vmid)
             ),
+            pools=tuple(sorted(str(r.pool) for r in rows if r.type == "pool" and r.pool)),
         )
 
     async def status(self) -> ClusterStatus:

@@ -10,18 +10,27 @@ from datetime import datetime
 from time import monotonic
 from typing import TypeVar
 
-from comserv.domain.errors import Conflict, GuestMissing, PermissionMissing, ProxmoxError, RequestRefused
-from comserv.domain.guest import Guest, GuestConfig
+from comserv.domain.errors import (
+    Conflict,
+    GuestMissing,
+    PermissionMissing,
+    ProxmoxError,
+    RequestRefused,
+    ServerUnreachable,
+)
+from comserv.domain.guest import Guest, GuestConfig, GuestType
 from comserv.domain.network import Bridge
 from comserv.domain.picture import Picture, Storage
 from comserv.domain.planfacts import PlanFacts
 from comserv.domain.rights import Rights
+from comserv.domain.server import ServerState
 from comserv.domain.storage import StorageConfig
 from comserv.domain.vmrequest import VmRequest
 from comserv.jobs.clients import Clients
 from comserv.persistence import guests, reservations
 from comserv.persistence.database import Database
 from comserv.proxmox.client import Client
+from comserv.proxmox.nodes import Node
 from comserv.services.estate import Estate, Known
 
 Value = TypeVar("Value")
@@ -37,6 +46,7 @@ class Seen:
     picture: Picture | None = None
     rights: Rights | None = None
     bridges: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    pools: frozenset[str] = frozenset()
     free_vmid: int | None = None
     problem: str = ""
 
@@ -101,13 +111,14 @@ class FactsOfServers:
             enabled=known.server.enabled,
             default_node=known.server.default_node,
             token_id=str(known.server.token_id),
-            health=known.health,
+            health=None if known.health.state is ServerState.DISABLED else known.health,  # enabled says it, at once
             picture=picture if picture.as_of else None,
             template=template,
             template_missing=missing,
             template_config=config,
             rights=seen.rights,
             bridges=seen.bridges,
+            pools=_pools(seen, request.pool),
             free_vmid=seen.free_vmid,
             vmid_taken=await self._taken(request, seen),
             reservations=reserved,
@@ -121,6 +132,8 @@ class FactsOfServers:
         """(its configuration, whether the server itself said that there is none)."""
         if row is None or seen.problem:
             return None, row is None and not seen.problem
+        if row.type is not GuestType.QEMU:
+            return None, False
         try:
             return await self.template_config(row, fresh=fresh), False
         except GuestMissing:
@@ -140,34 +153,45 @@ class FactsOfServers:
 
 
 async def _ask(client: Client, known: Known, now: datetime) -> Seen:
-    resources, rights, free, configs = await asyncio.gather(
+    """Proxmox renews its resources every 10 s only, so what is made or changed a second ago is asked of each node itself."""
+    resources, rights, free, configs, status = await asyncio.gather(
         client.cluster.resources(),
         _or_none(client.access.rights()),
         _or_none(client.cluster.next_id()),
         _or_none(client.storages.list()),
+        _or_none(client.cluster.status()),
     )
     online = [node.name for node in resources.nodes if node.online][:MOST_NODES]
-    bridges = await asyncio.gather(*(_or_none(client.node(name).bridges()) for name in online))
+    nodes = [client.node(name) for name in online]
+    bridges = await asyncio.gather(*(_or_none(node.bridges()) for node in nodes))
+    guests = await asyncio.gather(*(_or_none(node.guests(kind)) for node in nodes for kind in GuestType))
+    storages = await _storages(resources.storages, configs, nodes)
     picture = replace(
         known.picture,
         as_of=now,
+        quorate=status.quorate if status else known.picture.quorate,
         nodes=resources.nodes,
-        storages=_with_disabled(resources.storages, configs or (), online),
-        guests=resources.guests,
+        storages=storages,
+        guests=_fresher(resources.guests, [guest for found in guests for guest in found or ()]),
     )
     return Seen(
         picture=picture,
         rights=rights,
         bridges={name: _names(found) for name, found in zip(online, bridges, strict=True) if found is not None},
+        pools=frozenset(resources.pools),
         free_vmid=free,
     )
 
 
 async def _or_none(asked: Awaitable[Value]) -> Value | None:
-    """A right that is missing for one question leaves that answer unknown; the plan names the right."""
+    """A right that is missing for one question, or a node that is gone, leaves that answer unknown; the plan names it."""
     try:
         return await asked
     except (PermissionMissing, RequestRefused):
+        return None
+    except ServerUnreachable as error:
+        if error.proxmox is None:  # the server itself, and not a node behind it
+            raise
         return None
 
 
@@ -175,15 +199,48 @@ def _names(bridges: Iterable[Bridge]) -> frozenset[str]:
     return frozenset(bridge.name for bridge in bridges)
 
 
-def _with_disabled(
-    storages: tuple[Storage, ...], configs: Iterable[StorageConfig], nodes: Iterable[str]
-) -> tuple[Storage, ...]:
-    """Disabled storages are not in the cluster's resources; here they are, so that a plan can say why one cannot be used."""
-    seen = {(one.node, one.name) for one in storages}
-    missing = [
-        Storage(node, one.name, one.type, one.content, one.shared, active=False, enabled=one.enabled)
-        for one in configs
-        for node in nodes
-        if (node, one.name) not in seen and not one.enabled and (not one.nodes or node in one.nodes)
+def _fresher(guests: Iterable[Guest], live: Iterable[Guest]) -> tuple[Guest, ...]:
+    """The cluster's rows, with name, state, lock and whether it is a template as its node tells them now."""
+    now = {guest.key: guest for guest in live}
+    rows = {guest.key: guest for guest in guests}
+    known = [
+        replace(row, name=told.name, status=told.status, lock=told.lock, template=told.template)
+        if (told := now.get(key))
+        else row
+        for key, row in rows.items()
     ]
-    return (*storages, *missing)
+    return (*known, *(guest for key, guest in now.items() if key not in rows))
+
+
+async def _storages(
+    seen: tuple[Storage, ...], configs: tuple[StorageConfig, ...] | None, nodes: Iterable[Node]
+) -> tuple[Storage, ...]:
+    """Fill from the cluster's resources; which there are, whether they are enabled and what they take as configured now.
+
+    A node that should have one that is not among its resources is asked itself: it was made a moment ago.
+    """
+    if configs is None:
+        return seen
+    by_name, names = {config.name: config for config in configs}, {node.name: node for node in nodes}
+    rows = {
+        (row.node, row.name): replace(row, content=config.content, enabled=config.enabled)
+        for row in seen
+        if (config := by_name.get(row.name)) and config.on(row.node)
+    }
+    missing = [(node, one) for node in names for one in configs if one.on(node) and (node, one.name) not in rows]
+    rows |= {
+        (node, one.name): Storage(node, one.name, one.type, one.content, one.shared, active=False, enabled=False)
+        for node, one in missing
+        if not one.enabled
+    }
+    asked = {node for node, one in missing if one.enabled}
+    for found in await asyncio.gather(*(_or_none(names[node].storages()) for node in asked)):
+        rows |= {(row.node, row.name): row for row in found or () if (row.node, row.name) not in rows}
+    return tuple(rows[key] for key in sorted(rows))
+
+
+def _pools(seen: Seen, wanted: str) -> frozenset[str] | None:
+    """None where the token may not see the pool that is asked for, and so cannot say that it is missing."""
+    if seen.problem or seen.rights is None or "Pool.Audit" not in seen.rights.at(f"/pool/{wanted}"):
+        return None
+    return seen.pools

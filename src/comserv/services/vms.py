@@ -80,7 +80,7 @@ class Vms:
             nodes=picture.nodes,
             storages=tuple(one for one in picture.storages if "images" in one.content),
             bridges={node: tuple(sorted(names)) for node, names in seen.bridges.items()},
-            pools=tuple(sorted({guest.pool for guest in picture.guests if guest.pool})),
+            pools=tuple(sorted(seen.pools | {guest.pool for guest in picture.guests if guest.pool})),
             vmid=seen.free_vmid,
             problem=seen.problem,
         )
@@ -123,6 +123,9 @@ class Vms:
             return known
         plan = await self._plan(request, fresh=True)
         if plan.blocked or plan.decision is None:
+            # what stands against it may be the job of this very request, sent twice, which came first meanwhile
+            if known := await known_job(self._db, actor, idempotency_key, fingerprint):
+                return known
             await self._refused(actor, request, plan)
             raise PlanBlocked(plan.findings)
         return await self._ask(actor, request, plan.decision, idempotency_key, fingerprint)
