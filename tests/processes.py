@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import pty
+import select
 import signal
 import socket
 import subprocess
@@ -154,7 +155,10 @@ def comserv_running(data_dir: Path, **given: str) -> Iterator[Running]:
 
 
 def at_a_terminal(*arguments: str, answers: list[tuple[str, str]], **given: str) -> Ended:
-    """A command at a terminal of its own. answers: what is typed when a text has been shown, in this order."""
+    """A command at a terminal of its own. answers: what is typed when a text has been shown, in this order.
+
+    The text before a hidden answer ends in `: `: what is typed before that blank is thrown away by the prompt.
+    """
     ours, its = pty.openpty()
     command = ["setsid", "--ctty", "--wait", BIN / "comserv", *arguments]
     process = subprocess.Popen(command, stdin=its, stdout=its, stderr=its, env=environment(**given))
@@ -171,13 +175,15 @@ def at_a_terminal(*arguments: str, answers: list[tuple[str, str]], **given: str)
         while chunk := _read(ours):
             shown += chunk
     finally:
-        os.close(ours)
+        os.close(ours)  # hangs up, which ends what still waits there
         code = process.wait(60)
     return Ended(code, shown, "")
 
 
 def _read(terminal: int) -> str:
     """What comes next; empty once the command has ended and its terminal is closed."""
+    ready, _, _ = select.select([terminal], [], [], STARTED_WITHIN)
+    assert ready, f"Nothing came for {STARTED_WITHIN} s."
     try:
         return os.read(terminal, 65536).decode(errors="replace")
     except OSError:

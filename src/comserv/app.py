@@ -51,7 +51,7 @@ from comserv.settings import Settings
 from comserv.web import router as web
 from comserv.web.assets import Assets
 
-STYLESHEETS = ("vendor/tabler.min.css", "app.css")
+STYLESHEETS = ("vendor/inter/wght.css", "vendor/jetbrains-mono/wght.css", "vendor/tabler.min.css", "app.css")
 STOP_WITHIN = 3  # seconds for requests that are under way when Comserv is told to stop; the promise is 5 in all
 
 logger = structlog.get_logger(__name__)

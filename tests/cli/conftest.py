@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from tests.processes import Ended, Running, comserv_running, run_comserv, simulator
 
 

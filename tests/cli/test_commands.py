@@ -1,8 +1,8 @@
 """What the command line offers, and how it ends where nothing answers."""
 
 import json
+import os
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,13 +67,15 @@ def test_whatever_speaks_to_comserv_can_answer_in_json(path: tuple[str, ...]) ->
 
 
 def test_help_is_fast_and_lists_the_exit_codes(comserv: Any) -> None:
+    """By the processor's time, which a busy machine does not change much; alone it takes 0.2 s by the clock."""
     times, ended = [], comserv("--help")
     for _ in range(3):
-        began = time.monotonic()
+        before = os.times()
         assert comserv("--help").code == 0
-        times.append(time.monotonic() - began)
+        after = os.times()
+        times.append(after.children_user + after.children_system - before.children_user - before.children_system)
     assert all(f"{code.value} {meaning.split(',')[0].split()[0]}" in ended.out for code, meaning in MEANING.items())
-    assert min(times) < 0.6, f"{min(times):.2f} s; on a quiet machine it takes 0.2 s"
+    assert min(times) < 0.4, f"{min(times):.2f} s"
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from tests.processes import PASSWORD, Running
 
 from comserv.cli.exits import Exit
+from tests.processes import PASSWORD, Running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -191,7 +191,7 @@ def test_at_a_terminal_it_asks_for_what_it_needs_and_never_shows_a_secret(
         ("Address", estate["url"].removeprefix("https://")),
         (estate["fingerprint"], "y"),
         ("Token id", estate["tokens"]["full"]["id"]),
-        ("Token value", secret),
+        ("Token value: ", secret),
     ]
     added = running.typed("server", "add", "typed", answers=answers)
     assert added.code == 0 and "typed" in added.out and secret not in added.out, added.out
