@@ -26,6 +26,16 @@ async def failed(tx: Transaction, name: str, address: str) -> Attempts:
     return await known(tx, name, address)
 
 
+async def hold(tx: Transaction, name: str, address: str) -> None:
+    """Until this transaction ends no other counts for them. (On SQLite a writer is alone anyway.)"""
+    for kind, subject in _subjects(name, address):
+        long_ago = tx.now - 2 * FORGET_AFTER
+        row = tx.insert(sign_in_attempts).values(kind=kind, subject=subject, failures=0, last=long_ago)
+        await tx.execute(row.on_conflict_do_nothing())
+        mine = (sign_in_attempts.c.kind == kind) & (sign_in_attempts.c.subject == subject)
+        await tx.execute(select(sign_in_attempts).where(mine).with_for_update())
+
+
 async def known(tx: Transaction, name: str, address: str) -> Attempts:
     found: dict[str, Any] = {}
     for kind, subject in _subjects(name, address):

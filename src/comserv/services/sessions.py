@@ -87,9 +87,10 @@ class Sessions:
             _slow_down(await attempts.known(tx, name, address), tx.now)
             person = await people.by_name(tx, name)
             stored = await people.password_hash(tx, person.id) if person else None
+        counted = await self._count(name, address)
         good = await self._passwords.matches(stored, password)
         if not good or person is None or person.disabled:
-            raise await self._refusal(name, address)
+            raise await self._refusal(name, address, counted)
         fresh = await self._passwords.hash(password) if stored and self._passwords.outdated(stored) else ""
         async with self._db.write() as tx:
             await attempts.succeeded(tx, name, address)
@@ -98,9 +99,15 @@ class Sessions:
             await write_audit(tx, _actor(person, "page", address), "sign_in", f"person {person.name}")
             return await self._open(tx, person, address, user_agent)
 
-    async def _refusal(self, name: str, address: str) -> Unauthenticated:
+    async def _count(self, name: str, address: str) -> Attempts:
+        """Counts a try as failed before its password is looked at, so that many at once learn no more than one after another."""
         async with self._db.write() as tx:
-            counted = await attempts.failed(tx, name, address)
+            await attempts.hold(tx, name, address)
+            _slow_down(await attempts.known(tx, name, address), tx.now)
+            return await attempts.failed(tx, name, address)
+
+    async def _refusal(self, name: str, address: str, counted: Attempts) -> Unauthenticated:
+        async with self._db.write() as tx:
             entry = AuditEntry(
                 name[:200], "sign_in", f"person {name[:200]}", Outcome.REFUSED, via="page", address=address
             )
