@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -246,6 +247,24 @@ async def test_the_same_request_twice_at_once_with_one_key_makes_one_job(comserv
     assert len(pve.named(name)) == 1
     with pytest.raises(IdempotencyMismatch):
         await create(OPERATOR, parse_vm_request(comserv.body(hostname=unique())), key)
+
+
+async def test_a_request_whose_twin_was_accepted_while_it_was_planned_gets_the_twins_job(
+    comserv: Installed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name and address are taken by then, by the very job that it asks for."""
+    request, key = parse_vm_request(comserv.body(hostname=unique(), network=static(free_address()))), unique("key")
+    vms, twins = comserv.services.vms, []
+    plan = vms._plan
+
+    async def planned_late(*given: Any, **more: Any) -> Any:
+        monkeypatch.setattr(vms, "_plan", plan)
+        twins.append(await vms.create(OPERATOR, request, key))
+        return await plan(*given, **more)
+
+    monkeypatch.setattr(vms, "_plan", planned_late)
+    assert (await vms.create(OPERATOR, request, key)).id == twins[0].id
+    await comserv.ended(twins[0])
 
 
 async def test_two_requests_for_one_name_at_once_make_one_vm(comserv: Installed, pve: Pve) -> None:
