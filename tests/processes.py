@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from comserv.app import open_installation
 from comserv.domain.person import Actor, Role
+from comserv.installation import open_installation
 from comserv.settings import Settings
 
 BIN = Path(sys.executable).parent

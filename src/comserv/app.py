@@ -6,7 +6,6 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
 
@@ -17,11 +16,9 @@ from starlette.routing import Mount
 
 from comserv import listening, log
 from comserv.api.application import mounted
-from comserv.domain.errors import ConfigurationError
-from comserv.domain.ownership import Sign
+from comserv.installation import Installation, open_installation, wire
 from comserv.jobs.addresses import Addresses
 from comserv.jobs.change import change
-from comserv.jobs.clients import Clients
 from comserv.jobs.engine import Engine
 from comserv.jobs.owner import FolderOwner, Owner
 from comserv.jobs.power import power
@@ -32,21 +29,7 @@ from comserv.jobs.sweep import Sweeps
 from comserv.jobs.upkeep import keep_up
 from comserv.jobs.workplace import Workplace
 from comserv.persistence import rotation
-from comserv.persistence.database import Database
-from comserv.persistence.vault import Vault, load_or_create_key
-from comserv.services.audit import Audit
-from comserv.services.estate import Estate
-from comserv.services.finding import Finder
-from comserv.services.guests import Guests
-from comserv.services.jobs import Jobs
-from comserv.services.live import Live
-from comserv.services.overview import Overview
-from comserv.services.passwords import Passwords
-from comserv.services.people import People
-from comserv.services.servers import Servers
 from comserv.services.services import Services
-from comserv.services.sessions import Sessions
-from comserv.services.vms import Vms
 from comserv.settings import Settings
 from comserv.web import router as web
 from comserv.web.assets import Assets
@@ -55,69 +38,6 @@ STYLESHEETS = ("vendor/inter/wght.css", "vendor/jetbrains-mono/wght.css", "vendo
 STOP_WITHIN = 3  # seconds for requests that are under way when Comserv is told to stop; the promise is 5 in all
 
 logger = structlog.get_logger(__name__)
-
-
-@dataclass
-class Installation:
-    """Everything of this process, wired and not started."""
-
-    settings: Settings
-    database: Database
-    clients: Clients
-    estate: Estate
-    passwords: Passwords
-    sign: Sign
-    services: Services
-
-    async def close(self) -> None:
-        await self.clients.close()
-        self.passwords.close()
-        await self.database.close()
-
-
-def wire(settings: Settings) -> Installation:
-    """Raises ConfigurationError (data folder, key, database URL)."""
-    vault = Vault(_key(settings))
-    database = Database(settings.database, vault)
-
-    def sign(message: bytes) -> str:
-        return vault.lasting_hash(message, "marker").hex()
-
-    clients, estate, passwords = Clients(database), Estate(database), Passwords()
-    services = Services(
-        servers=Servers(database, estate),
-        guests=Guests(database, estate, clients),
-        vms=Vms(database, estate, clients),
-        jobs=Jobs(database, estate, clients, sign),
-        people=People(database, passwords),
-        sessions=Sessions(database, passwords, timedelta(hours=settings.sign_in_hours)),
-        audit=Audit(database),
-        overview=Overview(database, estate),
-        finder=Finder(database, estate),
-        live=Live(database),
-    )
-    return Installation(settings, database, clients, estate, passwords, sign, services)
-
-
-def _key(settings: Settings) -> str:
-    try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        cure = "Make the folder yourself, or name another one: COMSERV_DATA_DIR."
-        raise ConfigurationError(f"{settings.data_dir} cannot be made: {error.strerror}", cure=cure) from error
-    return load_or_create_key(settings.key_path)
-
-
-@asynccontextmanager
-async def open_installation(settings: Settings) -> AsyncIterator[Services]:
-    """The services on this data folder, without jobs and sweeps: for commands, also while `serve` runs."""
-    installation = wire(settings)
-    try:
-        await installation.database.start()
-        await installation.estate.load()
-        yield installation.services
-    finally:
-        await installation.close()
 
 
 @asynccontextmanager

@@ -9,8 +9,8 @@ import pytest
 from starlette.applications import Starlette
 
 from comserv.api.application import application, mounted
-from comserv.app import open_installation
 from comserv.domain.person import Actor, Role
+from comserv.installation import open_installation
 from comserv.settings import Settings
 from tests.api.conftest import listening
 

@@ -52,8 +52,8 @@ def act(work: "Callable[[Services, Actor], Awaitable[ResultT]]") -> ResultT:
     """Runs work on this installation's services, as `local`. Raises Refused."""
     import asyncio
 
-    from comserv.app import open_installation
     from comserv.domain.errors import ComservError
+    from comserv.installation import open_installation
 
     async def run() -> ResultT:
         async with open_installation(settings()) as services:
