@@ -49,8 +49,8 @@ class StatusFilter(StrEnum):
     PAUSED = "paused"
     SUSPENDED = "suspended"
     UNKNOWN = "unknown"
-    TEMPLATE = "template"
     LOCKED = "locked"
+    STALE = "stale"
 
 
 class Sort(StrEnum):

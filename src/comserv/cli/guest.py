@@ -46,7 +46,7 @@ def list_guests(
     node: Annotated[list[str] | None, typer.Option(help="Only on this node.")] = None,
     status: Annotated[
         list[str] | None,
-        typer.Option(help="running, stopped, paused, suspended, unknown, template or locked."),
+        typer.Option(help="running, stopped, paused, suspended, unknown, locked or stale."),
     ] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Only with this tag.")] = None,
     type: Annotated[list[str] | None, typer.Option(help="qemu or lxc.")] = None,
