@@ -44,7 +44,17 @@ def test_what_is_not_known_has_no_percentage() -> None:
 
 
 @pytest.mark.parametrize(
-    "then", ["//evil.example", "https://evil.example", "/\\evil.example", "/ok\r\nset-cookie: x", "javascript:1", ""]
+    "then",
+    [
+        "//evil.example",
+        "https://evil.example",
+        "/\\evil.example",
+        "/ok\r\nset-cookie: x",
+        "/\t/evil.example",
+        "/a\\b",
+        "javascript:1",
+        "",
+    ],
 )
 def test_nobody_is_sent_to_another_site_after_signing_in(then: str) -> None:
     assert links.safe_return(then) == "/"

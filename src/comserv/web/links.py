@@ -1,10 +1,14 @@
 """The one builder of links: no page and no template puts an address together by itself."""
 
+import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote, urlencode
 
 from comserv.domain.guest import GuestKey
 from comserv.domain.job import Job
+
+_MISREAD = re.compile(r"[\x00-\x20\x7f\\]")
+"""Browsers drop tabs and line ends from an address and take a backslash for a slash: `/\t/elsewhere` leads elsewhere."""
 
 
 def overview() -> str:
@@ -17,7 +21,7 @@ def sign_in(then: str = "") -> str:
 
 def safe_return(then: str) -> str:
     """A path of our own to go back to, else the overview: what comes in an address may lead elsewhere."""
-    plain = then.startswith("/") and not then.startswith(("//", "/\\")) and "\n" not in then and "\r" not in then
+    plain = then.startswith("/") and not then.startswith("//") and not _MISREAD.search(then)
     return then if plain else overview()
 
 
