@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from comserv.domain.job import JobState
+from comserv.domain.person import Role
 from comserv.web import events, live
 from tests.web import estate
 from tests.web.conftest import Site
@@ -124,6 +125,33 @@ def test_nobody_gets_a_stream_before_signing_in_or_of_parts_that_are_none(
     nobody = Stream(site, ("nav:Guests", ""))
     closing.append(nobody)
     assert nobody.response.status == 303
+
+
+def test_another_role_and_an_ended_session_count_at_once_in_a_stream(
+    site: Site, told: Told, closing: list[Stream]
+) -> None:
+    stream = Stream(site, ("nav:Guests", ""))
+    closing.append(stream)
+    assert 'href="/people"' in stream.part()["data"]
+    told.role = Role.VIEWER
+    site.tell("people", "1")
+    assert 'href="/people"' not in stream.part()["data"]
+    told.signed_in = False
+    site.tell("people", "1")
+    while (message := stream.message()).get("event") == "tick":
+        pass
+    assert message["event"] == "signed-out"
+
+
+def test_an_id_of_a_last_event_that_is_none_is_passed_over(site: Site) -> None:
+    for text in ("\u00b2", "9" * 5000, "x", "-1"):
+        connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=20)
+        cookie = "; ".join(f"{name}={value}" for name, value in site.cookie.items())
+        connection.request(
+            "GET", "/events?see=nav:~", headers={"cookie": cookie, "last-event-id": text.encode("latin-1")}
+        )
+        assert connection.getresponse().status == 200, text
+        connection.close()
 
 
 def test_a_part_that_fails_is_told_in_its_place(site: Site, closing: list[Stream]) -> None:

@@ -5,6 +5,7 @@ message is that of the last notice it takes in, so that a tab that comes back (`
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
@@ -24,6 +25,7 @@ TICK = 5.0  # s between two signs of life
 LOOK = 30.0  # s between two looks whether the session still holds
 GATHER = 0.1  # s that notices are gathered before parts are drawn
 MOST_PARTS = 16
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 def router(web: Web) -> APIRouter:
@@ -38,7 +40,7 @@ def router(web: Web) -> APIRouter:
             web.parts.kind(name)
         stream = Stream(web, visitor.actor, seen, web.cookies.read(request))
         return EventSourceResponse(
-            stream.messages(int(after) if after.isdigit() else None),
+            stream.messages(int(after) if _NUMBER.fullmatch(after) else None),
             headers={"cache-control": "no-store", "x-accel-buffering": "no"},
         )
 
@@ -100,14 +102,23 @@ class Stream:
                 yield self._message(drawn)
             if any(notice.topic in ("job", "everything") for notice in notices):
                 yield format_sse_event(event="job", data_str="")
-            if _clock() - looked >= LOOK:
+            if _clock() - looked >= LOOK or any(notice.topic in ("people", "everything") for notice in notices):
                 looked = _clock()
-                if await self._web.services.sessions.visitor(self._token) is None:
+                if not await self._still_signed_in():
                     yield format_sse_event(event="signed-out", data_str="")
                     return
             if _clock() - ticked >= TICK:
                 ticked = _clock()
                 yield _tick()
+
+    async def _still_signed_in(self) -> bool:
+        """Looked at when people changed, and from time to time. Another role is drawn for at once."""
+        visitor = await self._web.services.sessions.visitor(self._token)
+        if visitor is None:
+            return False
+        if visitor.actor.role != self._actor.role:
+            self._actor, self._dirty = visitor.actor, set(self._seen)
+        return True
 
     def _begin_drawing(self) -> None:
         """Begins with what is dirty and due; a slow part does not keep the others waiting."""
