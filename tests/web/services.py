@@ -301,10 +301,10 @@ class FakePeople(_Told):
     async def set_password(self, actor: Actor, name: str, password: str) -> None:
         self.told.asked.append(("password", name))
 
-    async def own_password(self, actor: Actor, current: str, new: str) -> None:
+    async def own_password(self, actor: Actor, current: str, new: str, session_token: str = "") -> None:
         if current != GOOD:
             raise Invalid(fields={"current": "this is not your password"})
-        self.told.asked.append(("own password",))
+        self.told.asked.append(("own password", session_token))
 
     async def set_theme(self, actor: Actor, theme: str) -> None:
         self.told.theme = theme
@@ -318,8 +318,8 @@ class FakePeople(_Told):
         self.told.asked.append(("token", token_name, role, days))
         return "comserv_0123456789abcdef"
 
-    async def revoke_token(self, actor: Actor, token_id: int) -> None:
-        self.told.asked.append(("revoke token", token_id))
+    async def revoke_token(self, actor: Actor, token_id: int, name: str = "") -> None:
+        self.told.asked.append(("revoke token", token_id, name))
 
     async def sessions(self, actor: Actor, current_token: str = "") -> Any:
         return estate.SESSIONS
@@ -329,6 +329,9 @@ class FakePeople(_Told):
 
 
 class FakeAudit(_Told):
+    async def require(self, actor: Actor, action: Action, subject: str = "") -> None:
+        actor.require(action)
+
     async def list(self, actor: Actor, query: Any) -> Any:
         actor.require(Action.SEE_AUDIT)
         return Page(estate.AUDIT if not query.who else (), None)

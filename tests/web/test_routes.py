@@ -315,6 +315,8 @@ def test_people_are_made_changed_and_disabled(client: Client, told: Told) -> Non
     client.post("/people/mara", {"disabled": "yes"})
     client.post("/people/mara", {"password": "y" * 12})
     assert [one[0] for one in told.asked] == ["create person", "change person", "change person", "password"]
+    client.post("/people/mara/tokens/7/revoke")
+    assert told.asked[-1] == ("revoke token", 7, "mara")
     last = client.post("/people/admin", {"disabled": "yes"})
     assert last.status == 409 and "last admin" in last.words
 
@@ -324,6 +326,10 @@ def test_ones_own_account_is_kept_by_oneself(client: Client, told: Told) -> None
     assert "comserv_0123456789abcdef" in made.text and made.headers["cache-control"] == "no-store"
     assert client.post("/account/password", {"current": "x", "password": "a", "again": "b"}).status == 422
     assert client.post("/account/password", {"current": GOOD, "password": "a" * 12, "again": "a" * 12}).status == 303
+    assert told.asked[-1] == ("own password", TOKEN), "the session that asks goes on"
+    for slip in ("30d", "-1", "1.5", "9" * 5000, "²"):
+        assert client.post("/account/tokens", {"token_name": "ci", "role": "viewer", "days": slip}).status == 422, slip
+    assert client.post(f"/account/tokens/{2**70}/revoke").status == 404
     client.post("/account/theme", {"theme": "dark"})
     client.post("/account/tokens/1/revoke")
     client.post("/account/sessions/2/revoke")

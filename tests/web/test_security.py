@@ -4,7 +4,9 @@ import re
 
 import pytest
 
+from comserv.domain.person import Role
 from comserv.web.assets import Assets
+from comserv.web.security import MOST_BODY
 from comserv.web.session import Cookies
 from tests.web.browsing import Client
 from tests.web.conftest import Site
@@ -97,3 +99,28 @@ def test_a_form_without_this_sessions_token_changes_nothing(client: Client, told
 def test_over_https_the_cookie_belongs_to_this_host_alone() -> None:
     assert Cookies(secure=True, port=443).name == "__Host-comserv"
     assert Cookies(secure=False, port=8080).name == "comserv-8080"
+
+
+def test_who_may_not_do_a_thing_is_not_asked_whether_it_is_meant(client: Client, told: Told) -> None:
+    """A hard act without its second click, and forms that cannot be understood: the role comes first."""
+    told.role = Role.VIEWER
+    for path, fields in (
+        ("/guests/lab/131/power", {"action": "stop"}),
+        ("/guests/power", {"action": "stop", "guest": "lab/131"}),
+        ("/servers/lab/edit", {"addresses": "?"}),
+        ("/servers/lab/certificate", {"fingerprint.https://127.0.0.1:8006": "?"}),
+        ("/guests/new", {}),
+        ("/guests/new/plan", {}),
+    ):
+        assert client.post(path, fields).status == 403, path
+    assert not told.asked
+
+
+def test_what_is_too_long_is_not_read_also_where_nobody_is_signed_in(site: Site) -> None:
+    """A file in a form is not measured by the framework: it would go to memory, then to disk."""
+    client = Client(site.port, cookie="")
+    head = '--cut\r\nContent-Disposition: form-data; name="user"; filename="x"\r\n\r\n'
+    kind = "multipart/form-data; boundary=cut"
+    long = client.ask("POST", "/sign-in", head + "a" * (MOST_BODY + 1) + "\r\n--cut--\r\n", content_type=kind)
+    assert long.status == 413 and "too long" in long.words
+    assert client.ask("POST", "/sign-in", "no form", content_type="multipart/form-data").status == 400

@@ -31,6 +31,10 @@ class Audit:
     def __init__(self, database: Database) -> None:
         self._db = database
 
+    async def require(self, actor: Actor, action: Action, subject: str = "") -> None:
+        """Raises Forbidden, after the refused attempt was written down."""
+        await permit(self._db, actor, action, subject)
+
     async def list(self, actor: Actor, query: AuditQuery) -> AuditPage:
         """Newest first. Needs SEE_AUDIT."""
         await permit(self._db, actor, Action.SEE_AUDIT, "audit")

@@ -12,7 +12,7 @@ from comserv.services.passwords import LEAST
 from comserv.services.people import ApiTokenView, SessionView
 from comserv.services.sessions import Visitor
 from comserv.web import links
-from comserv.web.context import Web, see_other, text_of
+from comserv.web.context import RowId, Web, see_other, text_of
 from comserv.web.pages import Page
 from comserv.web.people import read_role
 from comserv.web.problems import faults, status_of
@@ -64,7 +64,9 @@ def router(web: Web) -> APIRouter:
         try:
             if typed.get("password") != typed.get("again"):
                 raise Invalid(fields={"again": "The two passwords differ."})
-            await people.own_password(visitor.actor, typed.get("current", ""), typed.get("password", ""))
+            await people.own_password(
+                visitor.actor, typed.get("current", ""), typed.get("password", ""), web.cookies.read(request)
+            )
         except Invalid as error:
             return await page(request, visitor, error=error)
         return see_other(request, links.account())
@@ -79,26 +81,34 @@ def router(web: Web) -> APIRouter:
     @routes.post("/account/tokens")
     async def make_token(request: Request) -> Response:
         visitor, form = await web.form(request)
-        days = text_of(form, "days")
         try:
-            role = read_role(text_of(form, "role"))
-            made = await people.create_token(
-                visitor.actor, text_of(form, "token_name", 255), role, int(days) if days.isdecimal() else None
-            )
+            role, days = read_role(text_of(form, "role")), read_days(text_of(form, "days"))
+            made = await people.create_token(visitor.actor, text_of(form, "token_name", 255), role, days)
         except (Invalid, Forbidden) as error:
             return await page(request, visitor, error=error)
         return await page(request, visitor, made=made)
 
     @routes.post("/account/tokens/{token_id}/revoke")
-    async def revoke_token(request: Request, token_id: int) -> Response:
+    async def revoke_token(request: Request, token_id: RowId) -> Response:
         visitor, _ = await web.form(request)
         await people.revoke_token(visitor.actor, token_id)
         return see_other(request, links.account())
 
     @routes.post("/account/sessions/{session_id}/revoke")
-    async def revoke_session(request: Request, session_id: int) -> Response:
+    async def revoke_session(request: Request, session_id: RowId) -> Response:
         visitor, _ = await web.form(request)
         await people.revoke_session(visitor.actor, session_id)
         return see_other(request, links.account())
 
     return routes
+
+
+def read_days(text: str) -> int | None:
+    """None where nothing was typed: it never expires. Raises Invalid: a slip must not make a token for good."""
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 4):
+        raise Invalid(
+            fields={"days": "Days are a whole number from 1 to 3650; leave it empty for a token that does not expire."}
+        )
+    return int(text)

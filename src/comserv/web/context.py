@@ -5,13 +5,14 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.datastructures import FormData
 
 from comserv.domain.errors import Unauthenticated
+from comserv.domain.person import Action
 from comserv.services.services import Services
 from comserv.services.sessions import Visitor
 from comserv.web import links
@@ -19,6 +20,8 @@ from comserv.web.live import Parts
 from comserv.web.pages import Page, Pages, Shell
 from comserv.web.problems import page_route
 from comserv.web.session import Cookies, check_form
+
+RowId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,10 @@ class Web:
             raise Unauthenticated
         request.state.visitor = visitor
         return visitor
+
+    async def require(self, visitor: Visitor, action: Action, subject: str = "") -> None:
+        """For what is refused before a service is asked. Raises Forbidden; the refused attempt is in the audit."""
+        await self.services.audit.require(visitor.actor, action, subject)
 
     async def form(self, request: Request) -> tuple[Visitor, FormData]:
         """Who sends a form, and the form, checked to be of this session. Raises Unauthenticated, Forbidden."""

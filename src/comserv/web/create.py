@@ -123,6 +123,7 @@ def router(web: Web) -> APIRouter:
     @routes.post("/guests/new")
     async def create(request: Request) -> Response:
         visitor, form = await web.form(request)
+        await web.require(visitor, Action.CREATE_VM, "vms")
         values, doing = read(form), text_of(form, "do")
         if doing in ("server", "template"):
             choices, _ = await _choices(web, visitor.actor, values["server"])
@@ -145,6 +146,7 @@ def router(web: Web) -> APIRouter:
     @routes.post("/guests/new/plan")
     async def plan(request: Request) -> Response:
         visitor, form = await web.form(request)
+        await web.require(visitor, Action.PLAN, "vms")
         sketch = await _sketch(web, visitor.actor, form)
         if not wants_part(request):
             return await page(request, read(form), sketch)

@@ -110,6 +110,7 @@ def router(web: Web) -> APIRouter:
         visitor, form = await web.form(request)
         key, verb = read_key(f"{server}/{vmid}"), read_verb(text_of(form, "action"))
         if verb.hard and text_of(form, "sure") != "yes":
+            await web.require(visitor, Action.POWER, f"guest {key}")
             view = await web.services.guests.get(visitor.actor, key)
             return await web.page(request, visitor, PowerPage(view, verb, web.request_key()))
         job = await web.services.guests.power(visitor.actor, key, verb.action, text_of(form, "request_key"))

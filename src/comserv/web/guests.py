@@ -136,6 +136,7 @@ def router(web: Web) -> APIRouter:
         if not keys:
             raise Invalid("No guest is selected; nothing was done.")
         if verb.hard and text_of(form, "sure") != "yes":
+            await web.require(visitor, Action.POWER, f"{len(keys)} guests")
             views = [await web.services.guests.get(visitor.actor, key) for key in keys]
             return await web.page(request, visitor, SelectionPage(verb, tuple(views)))
         outcomes = await web.services.guests.power_many(visitor.actor, keys, verb.action)

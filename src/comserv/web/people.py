@@ -11,7 +11,7 @@ from comserv.domain.person import Person, Role
 from comserv.services.passwords import LEAST
 from comserv.services.people import ApiTokenView
 from comserv.web import links
-from comserv.web.context import Web, see_other, text_of
+from comserv.web.context import RowId, Web, see_other, text_of
 from comserv.web.pages import Page
 from comserv.web.problems import faults, status_of
 
@@ -90,9 +90,9 @@ def router(web: Web) -> APIRouter:
         return see_other(request, links.people(name))
 
     @routes.post("/people/{name}/tokens/{token_id}/revoke")
-    async def revoke(request: Request, name: str, token_id: int) -> Response:
+    async def revoke(request: Request, name: str, token_id: RowId) -> Response:
         visitor, _ = await web.form(request)
-        await people.revoke_token(visitor.actor, token_id)
+        await people.revoke_token(visitor.actor, token_id, name)
         return see_other(request, links.people(name))
 
     return routes

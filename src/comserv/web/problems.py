@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from comserv.domain.errors import (
     ComservError,
     Conflict,
+    DatabaseUnavailable,
     Forbidden,
     Invalid,
     NotFound,
@@ -32,8 +33,14 @@ STATUS: tuple[tuple[type[ComservError], int], ...] = (
     (Conflict, 409),
     (Invalid, 422),
     (ProxmoxError, 502),
+    (DatabaseUnavailable, 503),
 )
-WORDS = {404: "There is no such page.", 405: "This address does not take that."}
+WORDS = {
+    400: "What was sent cannot be read.",
+    404: "There is no such page.",
+    405: "This address does not take that.",
+    413: "What was sent is too long.",
+}
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,11 @@ import secrets
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+MOST_BODY = 1 << 20  # bytes of a form; a CA and some keys are the longest that anybody sends
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 HEADERS = {
     "x-content-type-options": "nosniff",
@@ -51,7 +53,7 @@ class BrowserSecurity:
             refusal = PlainTextResponse("This request comes from another site, so it was refused.\n", 403)
             await refusal(scope, receive, send_protected)
             return
-        await self.app(scope, receive, send_protected)
+        await self.app(scope, _limited(receive), send_protected)
 
     def _foreign(self, scope: Scope) -> bool:
         """Browsers send Origin with every unsafe request, and most Sec-Fetch-Site; a program sends neither."""
@@ -74,3 +76,18 @@ def _protect(headers: MutableHeaders, nonce: str, scope: Scope) -> None:
         headers.setdefault("strict-transport-security", "max-age=31536000")
     if "cache-control" not in headers:
         headers["cache-control"] = "no-store"
+
+
+def _limited(receive: Receive) -> Receive:
+    """Raises HTTPException 413 where more comes: a file in a form would else fill memory or disk, also of nobody signed in."""
+    read = 0
+
+    async def limited() -> Message:
+        nonlocal read
+        message = await receive()
+        read += len(message.get("body", b""))
+        if read > MOST_BODY:
+            raise HTTPException(413)
+        return message
+
+    return limited

@@ -81,7 +81,7 @@ def router(web: Web) -> APIRouter:
     @routes.post("/servers/new/token")
     async def token(request: Request) -> Response:
         visitor, form = await web.form(request)
-        visitor.actor.require(Action.MANAGE_SERVERS)
+        await web.require(visitor, Action.MANAGE_SERVERS, "servers")
         values = _carried(form)
         try:
             _tls(values)
@@ -94,7 +94,7 @@ def router(web: Web) -> APIRouter:
     @routes.post("/servers/new/test")
     async def test(request: Request) -> Response:
         visitor, form = await web.form(request)
-        visitor.actor.require(Action.MANAGE_SERVERS)
+        await web.require(visitor, Action.MANAGE_SERVERS, "servers")
         values = {**_carried(form), **{name: text_of(form, name) for name in ASKED}}
         try:
             new = new_server(values, text_of(form, "token_secret"))

@@ -92,7 +92,7 @@ def router(web: Web) -> APIRouter:
     @routes.post("/servers/{server_id}/test")
     async def test(request: Request, server_id: str) -> Response:
         visitor, _ = await web.form(request)
-        visitor.actor.require(Action.TEST_SERVER)
+        await web.require(visitor, Action.TEST_SERVER, f"server {server_id}")
         stages = servers.test(visitor.actor, server_id)
         if wants_part(request):
             return testing.stream(web.pages, stages, _say_outcome)
@@ -109,6 +109,7 @@ def router(web: Web) -> APIRouter:
     @routes.post("/servers/{server_id}/edit")
     async def edit(request: Request, server_id: str) -> Response:
         visitor, form = await web.form(request)
+        await web.require(visitor, Action.MANAGE_SERVERS, f"server {server_id}")
         view = await servers.get(visitor.actor, server_id)
         values = {name: text_of(form, name, 65536) for name in values_of(view)} | {"token_secret": ""}
         try:
@@ -135,6 +136,7 @@ def router(web: Web) -> APIRouter:
     @routes.post("/servers/{server_id}/certificate")
     async def accept_certificate(request: Request, server_id: str) -> Response:
         visitor, form = await web.form(request)
+        await web.require(visitor, Action.MANAGE_SERVERS, f"server {server_id}")
         view = await servers.get(visitor.actor, server_id)
         pins = dict(view.server.tls.fingerprints)
         for address in view.server.addresses:
