@@ -104,6 +104,20 @@ async def test_an_edit_is_tested_before_it_counts(comserv: Installed, rack: Serv
     assert renamed.server.name == "The rack" and renamed.server.token_id == rack.server.token_id
 
 
+async def test_a_server_that_answers_is_not_moved_to_an_address_that_does_not(
+    comserv: Installed, rack: ServerView, other: Pve
+) -> None:
+    away = f"https://127.0.0.1:{free_port()}"
+    pins = Tls(TlsMode.FINGERPRINT, fingerprints={away: other.told["fingerprint"]})
+    with pytest.raises(ConnectionTestFailed, match="cannot be reached"):
+        await comserv.services.servers.edit(ADMIN, "rack", ServerEdit(addresses=(away,), tls=pins))
+    assert (await comserv.services.servers.get(ADMIN, "rack")).server.addresses == (other.url,)
+    other.fault("server_down")
+    await comserv.eventually(lambda: state(comserv) == "down")
+    edited = await comserv.services.servers.edit(ADMIN, "rack", ServerEdit(addresses=(away,), tls=pins))
+    assert edited.server.addresses == (away,)
+
+
 async def test_a_token_is_replaced_while_the_server_is_in_use(comserv: Installed, rack: ServerView, other: Pve) -> None:
     secret = other.other("POST", "/access/users/admin@pve/token/second", privsep=0)["value"]
     edit = ServerEdit(token_id=parse_token_id("admin@pve!second"), token_secret=secret)
