@@ -6,7 +6,6 @@ from ipaddress import ip_interface
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.domain.strategies import HOSTNAMES, NOW
 
 from comserv.domain.address import (
     gateway_unusable,
@@ -17,10 +16,32 @@ from comserv.domain.address import (
     unusable,
     usable_range,
 )
+from comserv.domain.errors import Invalid
 from comserv.domain.guest import AddressSource, GuestKey, KnownAddress
 from comserv.domain.hostname import hostname_fault, same_name
 from comserv.domain.retry import Breaker, back_off
+from comserv.domain.server import parse_address
 from comserv.domain.units import GIB, gib_up, parse_size, size, span
+from tests.domain.strategies import HOSTNAMES, NOW
+
+
+@pytest.mark.parametrize("text", ["a" * 64, "a" * 300, "a..b", ".a", "", "https://[::", "[zz]", "pve1:0x1", "https://u@pve1"])
+def test_what_could_not_even_be_looked_up_is_no_address(text: str) -> None:
+    with pytest.raises(Invalid):
+        parse_address(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("pve1", "https://pve1:8006"),
+        ("PVE1.example.org.:443", "https://pve1.example.org:443"),
+        ("https://[fd00::1]/api2/json", "https://[fd00::1]:8006"),
+        ("10.0.0.7", "https://10.0.0.7:8006"),
+    ],
+)
+def test_an_address_is_read_from_what_people_write(text: str, address: str) -> None:
+    assert parse_address(text) == address
 
 
 class TestNames:

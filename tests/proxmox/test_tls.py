@@ -9,14 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.proxmox.certificates import Authority, Certificate
-from tests.proxmox.conftest import QUICK, SECRET
-from tests.proxmox.scripted import Scripted, close, reply
 
 from comserv.domain.errors import CertificateRefused, Invalid, ServerUnreachable
 from comserv.domain.server import Server, Tls, TlsMode
 from comserv.proxmox import connections, tls
 from comserv.proxmox.client import Client
+from tests.proxmox.certificates import Authority, Certificate
+from tests.proxmox.conftest import QUICK, SECRET
+from tests.proxmox.scripted import Scripted, close, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -140,7 +140,7 @@ async def _greets(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 
 def test_a_ca_is_read_and_what_is_none_is_refused_in_words(authority: Authority, certificate: Certificate) -> None:
-    assert tls.parse_ca(authority.pem + "\n") == authority.pem
+    assert tls.parse_ca("# Müllers CA\n" + authority.pem + "\n") == authority.pem
     with pytest.raises(Invalid, match="no certificate"):
         tls.parse_ca("hello")
     with pytest.raises(Invalid, match="is no CA"):

@@ -89,19 +89,30 @@ def parse_address(text: str) -> str:
     text = text.strip()
     if text.lower().startswith("http://"):
         raise Invalid(fields={"addresses": "Proxmox VE answers over https only; leave http:// away"})
-    parts = urlsplit(text if "://" in text else f"https://{text}")
+    try:
+        parts = urlsplit(text if "://" in text else f"https://{text}")
+    except ValueError:
+        raise Invalid(fields={"addresses": f"{text} is no address; an IPv6 address stands in [ and ]"}) from None
     try:
         port = parts.port or DEFAULT_PORT
     except ValueError:
         raise Invalid(fields={"addresses": f"the port of {text} is not a number between 1 and 65535"}) from None
     host = (parts.hostname or "").rstrip(".")
-    if parts.scheme != "https" or not host or parts.username or re.search(r"[^\w.:%-]", host):
+    if parts.scheme != "https" or not host or parts.username or re.search(r"[^\w.:%-]", host) or not _is_a_name(host):
         raise Invalid(
             fields={"addresses": f"{text or 'an empty line'} is no address; give host, host:port or https://host:8006"}
         )
     if parts.path.rstrip("/") not in ("", "/api2/json") and not parts.path.startswith("/"):
         raise Invalid(fields={"addresses": f"{text} has a path that is not Proxmox's API"})
     return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+
+
+def _is_a_name(host: str) -> bool:
+    """Whether it could be looked up at all: no label empty or longer than 63."""
+    try:
+        return len(host.encode("idna")) <= 253
+    except UnicodeError:
+        return False
 
 
 def parse_token_id(text: str) -> TokenId:

@@ -48,8 +48,7 @@ def system_context() -> ssl.SSLContext:
 
 @cache
 def _ca_context(pem: str) -> ssl.SSLContext:
-    parse_ca(pem)
-    return ssl.create_default_context(cadata=pem)
+    return ssl.create_default_context(cadata=parse_ca(pem))
 
 
 def parse_ca(pem: str) -> str:
