@@ -1,13 +1,14 @@
 """Servers: added after a test, edited only into what works, and guided when a certificate was renewed."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from comserv.domain.connection import StageState
-from comserv.domain.errors import Conflict, ConnectionTestFailed, Forbidden, NotFound
+from comserv.domain.errors import Conflict, ConnectionTestFailed, Forbidden, Invalid, NotFound
 from comserv.domain.server import ServerState, Tls, TlsMode, parse_token_id
 from comserv.persistence import servers
 from comserv.services.servers import ServerEdit, ServerView
@@ -68,6 +69,30 @@ async def test_a_server_that_is_off_is_kept_as_unreached(comserv: Installed, oth
     assert added.health.state is ServerState.UNREACHED and added.stale
     assert added.last_test and any(stage.state is StageState.FAILED for stage in added.last_test.stages)
     await comserv.services.servers.remove(ADMIN, "away")
+
+
+async def test_a_server_whose_port_is_open_but_that_says_nothing_is_kept_as_unreached(
+    comserv: Installed, other: Pve
+) -> None:
+    """The kernel takes connections for a process that hangs: silence is not an answer."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(20)
+        address = f"https://127.0.0.1:{silent.getsockname()[1]}"
+        pin = Tls(TlsMode.FINGERPRINT, fingerprints={address: other.told["fingerprint"]})
+        began = time.monotonic()
+        added = await comserv.services.servers.add(ADMIN, a_server(other, "mute", addresses=(address,), tls=pin))
+        assert time.monotonic() - began < 10.5
+        assert added.health.state is ServerState.UNREACHED
+        await comserv.services.servers.remove(ADMIN, "mute")
+
+
+async def test_a_ca_that_is_none_is_refused_also_where_nothing_answers(comserv: Installed, other: Pve) -> None:
+    wrong = a_server(
+        other, "away", addresses=(f"https://127.0.0.1:{free_port()}",), tls=Tls(TlsMode.CA, ca_pem="BEGIN CERTIFICATE")
+    )
+    with pytest.raises(Invalid):
+        await comserv.services.servers.add(ADMIN, wrong)
 
 
 @pytest.mark.parametrize("fault", ["fingerprint", "secret", "token"])

@@ -34,12 +34,15 @@ class StageState(StrEnum):
 
 @dataclass(frozen=True)
 class Stage:
+    """silent: it failed because nothing came back, which is no answer: the server may be off or starting."""
+
     stage: StageName
     state: StageState
     ms: float
     text: str
     cure: str = ""
     proxmox: ProxmoxSaid | None = None
+    silent: bool = False
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ class Verdict:
     text: str
     cure: str = ""
     proxmox: ProxmoxSaid | None = None
+    silent: bool = False
 
 
 def ok(text: str) -> Verdict:

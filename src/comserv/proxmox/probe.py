@@ -65,7 +65,7 @@ async def probe(
             began = perf_counter()
             verdict = await test.verdict(name)
             ms = (perf_counter() - began) * 1000
-            yield Stage(name, verdict.state, ms, verdict.text, verdict.cure, verdict.proxmox)
+            yield Stage(name, verdict.state, ms, verdict.text, verdict.cure, verdict.proxmox, verdict.silent)
             stopped = verdict.state is StageState.FAILED
     finally:
         await test.close()

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from comserv.domain.connection import CertificateSeen, StageState
@@ -73,7 +74,8 @@ class Reach:
         try:
             seen = await tls.look(address)
         except ServerUnreachable as error:
-            return failed(error.detail + ".", "Check the port: Proxmox VE answers over https, usually on 8006.")
+            told = failed(error.detail + ".", "Check the port: Proxmox VE answers over https, usually on 8006.")
+            return replace(told, silent=isinstance(error.__cause__, TimeoutError))
         await self._agreed(address, seen)
         return judge_certificate(seen, self._now())
 
@@ -105,5 +107,6 @@ def _together(verdicts: Sequence[Verdict], any_good: bool) -> Verdict:
     text = " ".join(verdict.text for verdict in verdicts)
     cure = "\n".join(dict.fromkeys(verdict.cure for verdict in verdicts if verdict.cure))
     if not any_good:
-        return failed(text or "No address is known.", cure or "Give one.")
+        told = failed(text or "No address is known.", cure or "Give one.")
+        return replace(told, silent=all(verdict.silent for verdict in verdicts))
     return warning(text, cure) if any(v.state is not StageState.OK for v in verdicts) else ok(text)
