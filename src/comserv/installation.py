@@ -1,5 +1,6 @@
 """One installation, wired and not started: data folder, key, database, clients, services. Commands need no more than this."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ class Installation:
 
 def wire(settings: Settings) -> Installation:
     """Raises ConfigurationError (data folder, key, database URL)."""
+    os.umask(0o077)  # the database and its journals are for nobody else, also in a folder that others may enter
     vault = Vault(_key(settings))
     database = Database(settings.database, vault)
 

@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     sign_in_hours: float = Field(default=24 * 14, gt=0)
     """How long a session lives without being used."""
 
-    log_level: str = "INFO"
+    log_level: str = Field(default="INFO", pattern="^(?i:debug|info|warning|error|critical)$")
     log_format: str = Field(default="", pattern="^(|json|text)$")
     """Empty: text on a terminal, JSON else."""
 

@@ -81,6 +81,16 @@ def test_a_key_file_that_others_can_read_is_refused_with_the_command_that_cures_
     assert refused.value.cure == f"Run: chmod 600 {path}"
 
 
+def test_a_credential_of_systemd_is_taken_although_its_acl_shows_as_a_wider_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "comserv-key"
+    key = load_or_create_key(path)
+    path.chmod(0o440)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert load_or_create_key(path) == key
+
+
 @pytest.mark.parametrize("text", ["", "short", "!!!", "QUFB" * 9])
 def test_what_is_no_key_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError):

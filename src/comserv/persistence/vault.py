@@ -34,7 +34,7 @@ def load_or_create_key(path: Path) -> str:
     if not path.exists():
         _create(path)
     mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
+    if mode & 0o077 and not _is_credential(path):
         raise ConfigurationError(f"{path} can be read by others (mode {mode:04o}).", cure=f"Run: chmod 600 {path}")
     try:
         return path.read_text("ascii")
@@ -42,6 +42,12 @@ def load_or_create_key(path: Path) -> str:
         raise ConfigurationError(
             f"The key file {path} cannot be read: {error}", cure="Check owner and content."
         ) from error
+
+
+def _is_credential(path: Path) -> bool:
+    """systemd's folder lets nobody else in; an ACL there shows as a mode of 0440."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    return folder is not None and path.parent == Path(folder)
 
 
 def _create(path: Path) -> None:
