@@ -217,7 +217,7 @@ async def _storages(
 ) -> tuple[Storage, ...]:
     """Fill from the cluster's resources; which there are, whether they are enabled and what they take as configured now.
 
-    A node that should have one that is not among its resources is asked itself: it was made a moment ago.
+    A node that should have one that its resources do not show, or show as not there, is asked itself: it may be new.
     """
     if configs is None:
         return seen
@@ -233,9 +233,11 @@ async def _storages(
         for node, one in missing
         if not one.enabled
     }
-    asked = {node for node, one in missing if one.enabled}
+    unsure = {(node, one.name) for node, one in missing if one.enabled}
+    unsure |= {key for key, row in rows.items() if row.enabled and not row.active and row.node in names}
+    asked = sorted({node for node, _ in unsure})
     for found in await asyncio.gather(*(_or_none(names[node].storages()) for node in asked)):
-        rows |= {(row.node, row.name): row for row in found or () if (row.node, row.name) not in rows}
+        rows |= {(row.node, row.name): row for row in found or () if (row.node, row.name) in unsure}
     return tuple(rows[key] for key in sorted(rows))
 
 
