@@ -77,3 +77,9 @@ def test_every_template_can_be_read() -> None:
     environment.filters["zipped"] = list
     for path in FILES:
         environment.get_template(name(path))
+
+
+def test_htmx_waits_for_its_extensions() -> None:
+    """Deferred, it would sometimes begin before hx-sse is there, and the page would never be live."""
+    scripts = re.findall(r"<script src=\"\{\{ asset\('([^']+)'\) \}\}\"([^>]*)>", (TEMPLATES / "base.html").read_text())
+    assert scripts == [("vendor/htmx.min.js", ""), ("vendor/hx-sse.min.js", " defer"), ("app.js", ' type="module"')]
