@@ -184,7 +184,7 @@ class Campaign:
             if job is None:
                 continue
             step = next(step for step in job["steps"] if step["name"] == target.step)
-            if not target.tag and (step["state"] == "done" or (target.task and step["upid"])):
+            if not target.tag and _so_far(step, target.until):
                 come.append((target, creation))
             elif job["ended"]:
                 gone.append((target, creation))
@@ -253,6 +253,12 @@ class Campaign:
                         for one in calls
                     ]
         return "\n".join(lines)
+
+
+def _so_far(step: dict[str, Any], until: str) -> bool:
+    return (
+        step["state"] == "done" or (until == "running" and step["state"] == until) or (until == "task" and step["upid"])
+    )
 
 
 def _heed(asking: Sequence["asyncio.Task[None]"]) -> None:

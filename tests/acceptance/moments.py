@@ -6,7 +6,7 @@ Seconds are those of a real server, as the rules' are: the simulated one divides
 from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 from tests.acceptance.creations import Creation
 
@@ -19,7 +19,7 @@ Rule = dict[str, Any]
 
 @dataclass(frozen=True)
 class Moment:
-    """When to kill. tag: once this rule has struck; else step: once it is done, or, with `task`, once its task is known.
+    """When to kill. tag: once this rule has struck; else step: once it has come so far (running, task known, done).
 
     after: milliseconds from then on.
     """
@@ -28,12 +28,12 @@ class Moment:
     step: str
     rules: tuple[Rule, ...] = ()
     tag: str = ""
-    task: bool = False
+    until: Literal["running", "task", "done"] = "done"
     after: int = 0
 
 
 KILLED_WHILE = {
-    "reserve": ("asked", "reading", "hung", "garbage", "done"),
+    "reserve": ("asked", "reading", "garbage", "done"),
     "clone": ("never_arrived", "arrives_late", "reply_pending", "reply_dropped", "error_carried_out", "task", "done"),
     "configure": (
         *("reading", "never_arrived", "arrives_late", "reply_pending", "reply_dropped"),
@@ -80,8 +80,6 @@ def reading_of(step: str, creation: Creation) -> dict[str, Any]:
         return {"match": {"method": "GET", "path": rf"{guest}/status/current$"}}
     if step == "prove":
         return {"match": {"method": "GET", "path": rf"{guest}/agent/network-get-interfaces$"}}
-    if step == "reserve":
-        return {"match": call_of(step, creation), "after": 1}
     # the clone's end reads the configuration first, then configure twice at least, then grow
     return {"match": {"method": "GET", "path": rf"{guest}/config$"}, "after": {"configure": 1, "grow": 3}[step]}
 
@@ -100,6 +98,9 @@ def moment(step: str, name: str, creation: Creation, tag: str, random: Random) -
         rules = tuple({"match": dict(match), "times": 1, "tag": tag, **more, **effect} for effect in effects)
         return Moment(name, step, rules, tag, after=soon)
 
+    if step == "reserve" and name in ("reading", "garbage"):  # plans read the same; those may have it too
+        effect = {"effect": "delay", "seconds": LATE} if name == "reading" else {"effect": "garbage"}
+        return Moment(name, step, ({"match": match, "times": 6, **effect},), until="running", after=soon)
     match name:
         case "asked":
             return struck({"effect": "delay", "seconds": PENDING})
@@ -107,9 +108,9 @@ def moment(step: str, name: str, creation: Creation, tag: str, random: Random) -
             where = reading_of(step, creation)
             return struck({"effect": "delay", "seconds": PENDING}, match=where["match"], after=where.get("after", 0))
         case "hung":
-            return struck({"effect": "hang"}, after=1 if step == "reserve" else 0)
+            return struck({"effect": "hang"})
         case "garbage":
-            return struck({"effect": "garbage"}, after=1 if step == "reserve" else 0)
+            return struck({"effect": "garbage"})
         case "lost":
             return struck({"effect": "drop_after"})
         case "silent":
@@ -140,7 +141,7 @@ def moment(step: str, name: str, creation: Creation, tag: str, random: Random) -
                 "times": 1,
                 "tag": tag,
             }
-            return Moment(name, step, (slow,), task=True, after=soon)
+            return Moment(name, step, (slow,), until="task", after=soon)
         case "done":
             return Moment(name, step, after=soon // 3)
     raise ValueError(name)

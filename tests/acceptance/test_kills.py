@@ -48,7 +48,7 @@ async def test_a_creation_survives_kills_at_any_moment(engine: str, on_cluster: 
     print(f"{engine}, seed {SEED}: {total}; {time.monotonic() - began:.0f} s")
     assert total.kills >= KILLS
     for step in STEPS:
-        assert sum(count for (hit, _), count in total.hits.items() if hit == step) >= KILLS // 20, f"{step}: {total}"
+        assert sum(count for (hit, _), count in total.hits.items() if hit == step) >= KILLS // 30, f"{step}: {total}"
     for step in STEPS[1:5]:
         assert total.hits[step, "sent"] and total.hits[step, "task"], f"{step}: {total}"
 
