@@ -110,7 +110,9 @@ class SweepLoop:
         except NotFound:
             return self._every
         except Conflict:
-            await self._save_health(replace(self._known, state=ServerState.DISABLED, requests_last_minute=0))
+            disabled = replace(self._known, state=ServerState.DISABLED, requests_last_minute=0)
+            if disabled != self._known:
+                await self._save_health(disabled)
             return self._every
         except ComservError as error:
             return await self._failed(error)

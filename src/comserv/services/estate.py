@@ -4,7 +4,7 @@ A list is answered from here without asking a server or the database; what we ch
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -70,6 +70,7 @@ class Estate:
         self.open_jobs: dict[str, Job] = {}
         self.revision = 0
         """Grows whenever anything that a list shows has changed."""
+        self._views_revision = 0
         self._moved = asyncio.Condition()
 
     async def load(self) -> None:
@@ -83,9 +84,10 @@ class Estate:
             del self._known[gone]
         await self._move()
 
-    async def _move(self) -> None:
+    async def _move(self, *, views: bool = True) -> None:
         async with self._moved:
             self.revision += 1
+            self._views_revision += views
             self._moved.notify_all()
 
     async def seen(self, server_id: str, seconds: float) -> bool:
@@ -136,7 +138,7 @@ class Estate:
             await self._apply_guest(change.key)
         else:
             await self._apply_server(change)
-        await self._move()
+        await self._move(views=change.topic not in (Topic.JOB, Topic.HEALTH))
 
     async def _apply_job(self, job_id: str) -> None:
         async with self._db.read() as tx:
@@ -173,6 +175,7 @@ class Estate:
                 known.server = found[change.key]
             elif change.topic is Topic.HEALTH:
                 known.health = await pictures.get_health(tx, change.key) or known.health
+                return  # what of it a view shows is whether it is stale, which `_views` and `frame` look at themselves
             else:
                 fresh = await pictures.get(tx, change.key, newer_than=known.picture.revision)
                 stamp = None if fresh else await pictures.stamp(tx, change.key)
@@ -200,6 +203,10 @@ class Estate:
         """All guests of all servers, without their jobs."""
         for known in self._known.values():
             yield from self._views(known, now)
+
+    def frame(self, now: datetime) -> Hashable:
+        """The same as long as `views` gives the same: a job's progress or a latency does not change it, a picture grown too old does."""
+        return self._views_revision, tuple(known.stale(now) for known in self._known.values())
 
     def job_on(self, key: GuestKey) -> Job | None:
         """The first job on it that has not ended."""

@@ -1,8 +1,7 @@
 """Guests: the list over all servers, one guest live, power, a change, and the end."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -33,34 +32,13 @@ from comserv.proxmox.client import Client
 from comserv.proxmox.guests import Lxc, Qemu
 from comserv.services.asking import ask, known_job, new_job
 from comserv.services.estate import Estate, GuestView
+from comserv.services.guestlists import GuestLists, GuestQuery
 from comserv.services.permission import permit
 
 __all__ = ["Deletion", "GuestLive", "GuestPage", "GuestQuery", "GuestView", "Guests", "Outcome"]
 
 TASKS_SHOWN = 20
 TASKS_SINCE = timedelta(days=30)
-SORTS = ("name", "vmid", "server", "node", "status", "cpu", "memory", "disk", "uptime")
-
-
-@dataclass(frozen=True)
-class GuestQuery:
-    """text: words, each a part of name, vmid, tag, node, server or address. statuses: running, stopped, paused, suspended,
-    unknown, locked, stale.
-
-    sort: name, vmid, server, node, status, cpu, memory, disk, uptime; a leading - turns it round. limit ≤ 500.
-    templates: False leaves them out, True shows only them, None shows all.
-    """
-
-    text: str = ""
-    servers: tuple[str, ...] = ()
-    nodes: tuple[str, ...] = ()
-    statuses: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    types: tuple[str, ...] = ()
-    templates: bool | None = False
-    sort: str = "name"
-    cursor: str = ""
-    limit: int = 100
 
 
 @dataclass(frozen=True)
@@ -114,38 +92,25 @@ class Outcome:
 class Guests:
     def __init__(self, database: Database, estate: Estate, clients: Clients) -> None:
         self._db, self._estate, self._clients = database, estate, clients
-        self._sorted: dict[str, tuple[int, tuple[GuestView, ...]]] = {}
+        self._lists = GuestLists(estate)
 
     async def list(self, actor: Actor, query: GuestQuery) -> GuestPage:
         """From the picture, never from a server: it costs the servers nothing. Needs SEE. Raises Invalid."""
         await permit(self._db, actor, Action.SEE, "guests")
         limit = check_limit(query.limit)
         start = int(decode_cursor(query.cursor, int)[0]) if query.cursor else 0
-        ordered = self._in_order(query.sort)
-        matches = _filter(query)
-        found = [view for view in ordered if matches(view)]
-        busy = self._estate.jobs_by_guest()
-        items = tuple(replace(view, job=busy.get(view.guest.key)) for view in found[start : start + limit])
+        found = self._lists.of(query, self._db.clock())
+        jobs = self._estate.jobs_by_guest()
+        items = tuple(replace(view, job=jobs.get(view.guest.key)) for view in found.views[start : start + limit])
         return GuestPage(
             items=items,
-            total=len(found),
-            everything=sum(not view.guest.template for view in ordered) if query.templates is False else len(ordered),
-            counts=Counter(str(view.guest.status) for view in found),
-            stale=sum(view.stale for view in found),
-            next_cursor=encode_cursor(start + limit) if start + limit < len(found) else None,
+            total=len(found.views),
+            everything=found.everything,
+            counts=found.counts,
+            stale=found.stale,
+            next_cursor=encode_cursor(start + limit) if start + limit < len(found.views) else None,
             revision=str(self._estate.revision),
         )
-
-    def _in_order(self, sort: str) -> tuple[GuestView, ...]:
-        """All guests in this order; kept until anything changes."""
-        name = sort.removeprefix("-")
-        if name not in SORTS:
-            raise Invalid(fields={"sort": f"one of {', '.join(SORTS)}; a leading - turns it round"})
-        kept = self._sorted.get(sort)
-        if kept is None or kept[0] != self._estate.revision:
-            views = sorted(self._estate.views(self._db.clock()), key=_sort_key(name), reverse=sort.startswith("-"))
-            kept = self._sorted[sort] = (self._estate.revision, tuple(views))
-        return kept[1]
 
     async def get(self, actor: Actor, key: GuestKey) -> GuestView:
         """The row as last seen. Raises NotFound."""
@@ -309,51 +274,3 @@ _VERBS = {
 
 def _body(key: GuestKey, request: Mapping[str, Any]) -> dict[str, Any]:
     return {"server": key.server, "vmid": key.vmid, **request}
-
-
-def _filter(query: GuestQuery) -> Callable[[GuestView], bool]:
-    """All filters of a query as one test, the cheap ones first."""
-    tests: list[Callable[[GuestView], bool]] = []
-    if query.templates is not None:
-        tests.append(lambda view: view.guest.template is query.templates)
-    for values, of in (
-        (query.servers, lambda view: view.guest.key.server),
-        (query.nodes, lambda view: view.guest.node),
-        (query.types, lambda view: str(view.guest.type)),
-    ):
-        if values:
-            tests.append(lambda view, of=of, values=frozenset(values): of(view) in values)
-    if query.statuses:
-        tests.append(lambda view, wanted=frozenset(query.statuses): not wanted.isdisjoint(_statuses(view)))
-    if query.tags:
-        tests.append(lambda view, wanted=frozenset(query.tags): not wanted.isdisjoint(view.guest.tags))
-    for word in query.text.lower().split():
-        tests.append(lambda view, word=word: word in view.search)
-    return lambda view: all(test(view) for test in tests)
-
-
-def _statuses(view: GuestView) -> Iterable[str]:
-    yield str(view.guest.status)
-    if view.guest.lock:
-        yield "locked"
-    if view.stale:
-        yield "stale"
-
-
-def _sort_key(name: str) -> Callable[[GuestView], Any]:
-    def key(view: GuestView) -> Any:
-        guest = view.guest
-        values: dict[str, Any] = {
-            "name": guest.name.lower(),
-            "vmid": guest.key.vmid,
-            "server": guest.key.server,
-            "node": guest.node,
-            "status": str(guest.status),
-            "cpu": -1.0 if guest.cpu is None else guest.cpu,
-            "memory": guest.memory_used or 0,
-            "disk": guest.disk or 0,
-            "uptime": guest.uptime or 0,
-        }
-        return (values[name], guest.name.lower(), guest.key)
-
-    return key
