@@ -285,8 +285,7 @@ class Caller:
         raise self.waits(explain(status.exitstatus, doing, self.client.server.id), doing)
 
     async def _known(self, step: StepRun, upid: Upid) -> None:
-        await step.intend({**step.intent, "upid": upid.text})
-        await step.task(upid.text)
+        await step.task(upid.text, intent={**step.intent, "upid": upid.text})
 
     async def account(self, step: StepRun) -> None:
         """What was sent is accounted for: not carried out, or its task has ended. A later look passes that task over."""

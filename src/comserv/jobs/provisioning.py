@@ -192,7 +192,9 @@ class Creation:
             cure = "Ask for another name, or rename that guest and try again."
             raise StepFailed(Problem("hostname_taken", f"The name {name} is taken.", detail, cure))
 
-    async def _take(self, vmid: int) -> bool:
+    async def _take(self, vmid: int, sent: bool = False) -> bool:
+        """Whether the number is ours now. Raises StepFailed where name or address is not to be had; `sent`: the clone was
+        sent already, so that a guest which turns up with the address meanwhile is not looked for any more."""
         request, decision = self.request, self.decision
         addresses = tuple(one for one in (request.static_address, request.static_address6) if one)
         wanted = Reservation(
@@ -207,7 +209,8 @@ class Creation:
         )
         async with self.run.transaction() as tx:
             taken = await reservations.take(tx, wanted)
-            holders = [one for one in await guests.holders(tx, addresses) if one.guest != wanted.guest]
+            known = () if sent else await guests.holders(tx, addresses)
+        holders = [one for one in known if one.guest != wanted.guest]
         if taken in ("hostname", "address"):
             what = f"The name {request.hostname}" if taken == "hostname" else f"An address of {request.hostname}"
             detail = "Another job that runs has reserved it."
@@ -260,7 +263,7 @@ class Creation:
         late = not sent and (ended is None or now - ended > LOOKED_LATELY)
         if late:
             await self._name_is_free(self.vmid)
-        if await self._take(self.vmid) and not (late and not await self._is_free(self.vmid)):
+        if await self._take(self.vmid, sent) and not (late and not await self._is_free(self.vmid)):
             return
         if sent or self.request.vmid is not None:
             raise StepFailed(_taken(self.vmid, self.request.server))
@@ -390,7 +393,7 @@ class Creation:
                 Problem("not_as_asked", f"{doing} is not as asked.", detail, "Look at the VM, then try again.")
             )
         await self._show(step, self._shown(config, GuestStatus.STOPPED))
-        await self.run.forget_secrets()
+        step.forget_secrets()
         return {}
 
     def _is_configured(self, config: GuestConfig) -> bool:

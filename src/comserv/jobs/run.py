@@ -159,11 +159,6 @@ class Run:
         async with self._database.read() as tx:
             return await jobsecrets.read(tx, self.job.id, name)
 
-    async def forget_secrets(self) -> None:
-        """Once the step that needed them is proven."""
-        async with self.transaction() as tx:
-            await jobsecrets.forget(tx, self.job.id)
-
     @asynccontextmanager
     async def limit(self, name: str, size: int, text: str = "") -> AsyncIterator[None]:
         """At most `size` runs of this process hold the limit `name` (`template:rack/9000`) at once, the first come first.
@@ -246,13 +241,22 @@ class StepRun:
         """Write down what is about to be sent, before it is sent; `writes` go into the same transaction."""
         await self._save(*writes, intent=plain(intent))
 
-    async def task(self, upid: str, *writes: Write) -> None:
-        """Proxmox took it on as this task."""
-        await self._save(*writes, held=False, upid=upid)
+    async def task(self, upid: str, *writes: Write, intent: Mapping[str, Any] | None = None) -> None:
+        """Proxmox took it on as this task. intent: what is to be known from now on, in the same transaction."""
+        changes: dict[str, Any] = {"upid": upid} if intent is None else {"upid": upid, "intent": plain(intent)}
+        await self._save(*writes, held=False, **changes)
 
     def on_done(self, write: Write) -> None:
         """`write` is made in the transaction that stores the step's result."""
         self._writes.append(write)
+
+    def forget_secrets(self) -> None:
+        """The job's secrets go once this step is proven, in the transaction that stores its result."""
+
+        async def forget(tx: Transaction) -> None:
+            await jobsecrets.forget(tx, self._run.job.id)
+
+        self.on_done(forget)
 
     def note(self, text: str) -> None:
         """A sentence that stays with the step, saved with whatever is written next."""
