@@ -280,7 +280,9 @@ async def shared(pve: Pve, tmp_path_factory: pytest.TempPathFactory) -> AsyncIte
 
 
 @pytest.fixture
-def comserv(shared: Installed) -> Iterator[Installed]:
+async def comserv(shared: Installed) -> AsyncIterator[Installed]:
     """The shared one, without a fault of the test before and without one for the next."""
     yield shared
     shared.pve.heal()
+    estate = shared.installation.estate
+    await shared.eventually(lambda: estate.server("lab").health.state in ("up", "slow"), 20)

@@ -1,5 +1,6 @@
 """What a creation finds on its way that is not as it was, and what it makes of it."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -291,6 +292,60 @@ async def test_a_cancel_while_the_server_is_down_waits_until_it_is_known_what_be
     done = await comserv.ended(job)
     assert done.state == "cancelled" and "stands on lab" in done.warnings[-1], done
     assert (await comserv.services.jobs.remains(ADMIN, job.id)).removable
+
+
+async def test_a_time_in_which_the_server_was_down_is_not_held_against_the_agent(comserv: Installed, pve: Pve) -> None:
+    pve.fault("agent_silent")
+    job = await comserv.waiting(await comserv.create(start_after_creation=True), "agent")
+    pve.fault("server_down")
+    job = await comserv.waiting(job, "server_down")
+    await asyncio.sleep(3.2)
+    pve.heal()
+    done = await comserv.ended(job)
+    assert done.state == "succeeded" and done.warnings == () and done.result["addresses"], done
+
+
+async def test_a_cancel_while_the_agent_is_waited_for_leaves_the_vm_as_it_is(comserv: Installed, pve: Pve) -> None:
+    pve.fault("agent_silent")
+    job = await comserv.waiting(await comserv.create(start_after_creation=True), "agent")
+    await comserv.services.jobs.cancel(OPERATOR, job.id)
+    done = await comserv.ended(job, 3)
+    assert done.state == "cancelled" and "stands on lab" in done.warnings[-1], done
+    assert pve.the(job.vmid or 0)["status"] == "running"
+
+
+async def test_a_vm_that_somebody_stops_while_the_agent_is_waited_for_ends_with_a_warning(
+    comserv: Installed, pve: Pve
+) -> None:
+    pve.fault("agent_silent")
+    job = await comserv.waiting(await comserv.create(start_after_creation=True), "agent")
+    pve.done("POST", f"/nodes/{job.node}/qemu/{job.vmid}/status/stop")
+    done = await comserv.ended(job)
+    assert done.warnings == ("The VM does not run any more, so no agent can report its address.",), done
+
+
+async def test_a_vm_that_somebody_deletes_while_the_agent_is_waited_for_fails_the_job(
+    comserv: Installed, pve: Pve
+) -> None:
+    pve.fault("agent_silent")
+    job = await comserv.waiting(await comserv.create(start_after_creation=True), "agent")
+    pve.done("POST", f"/nodes/{job.node}/qemu/{job.vmid}/status/stop")
+    pve.done("DELETE", f"/nodes/{job.node}/qemu/{job.vmid}")
+    done = await comserv.ended(job)
+    assert done.state == "failed" or "does not run" in done.warnings[-1], done
+    assert pve.guest(job.vmid or 0) is None
+
+
+async def test_a_clone_that_was_done_by_an_earlier_job_with_the_same_number_is_not_taken_for_ours(
+    comserv: Installed, pve: Pve
+) -> None:
+    """The list of tasks still shows it when the reply to ours is lost."""
+    first = await comserv.created(vmid=7100)
+    name = first.title.removeprefix("Create ")
+    await comserv.ended(await comserv.services.guests.delete(OPERATOR, comserv.key(first), name))
+    pve.fault("drop_before", CLONE, times=1)
+    done = await comserv.ended(await comserv.create(vmid=7100))
+    assert done.state == "succeeded" and pve.the(7100)["name"] == done.title.removeprefix("Create "), done
 
 
 async def test_a_token_that_is_refused_midway_fails_the_job_and_a_retry_goes_on_once_it_is_good_again(

@@ -263,6 +263,15 @@ async def test_a_server_that_does_not_answer_is_a_finding_and_an_old_picture_too
     assert "picture_old" in await comserv.plan()
 
 
+async def test_a_creation_asks_a_server_that_was_down_a_moment_ago(comserv: Installed, pve: Pve) -> None:
+    pve.fault("server_down")
+    await comserv.eventually(lambda: comserv.installation.estate.server("lab").health.failures >= 4)
+    pve.heal()
+    job = await comserv.ended(await comserv.create())
+    assert job.state == "succeeded", job
+    await comserv.eventually(lambda: comserv.installation.estate.server("lab").health.state == "up")
+
+
 async def test_a_slow_server_is_a_warning(comserv: Installed, pve: Pve) -> None:
     pve.fault("delay", {"path": "/cluster/resources"}, times=1, seconds=50)
     await comserv.eventually(lambda: comserv.installation.estate.server("lab").health.state == "slow", 12)

@@ -20,7 +20,7 @@ from comserv.domain.errors import (
 )
 from comserv.domain.guest import Guest, GuestConfig, GuestType
 from comserv.domain.network import Bridge
-from comserv.domain.picture import Picture, Storage
+from comserv.domain.picture import Health, Picture, Storage
 from comserv.domain.planfacts import PlanFacts
 from comserv.domain.rights import Rights
 from comserv.domain.server import ServerState
@@ -62,12 +62,13 @@ class FactsOfServers:
         server_id = known.server.id
         kept = self._kept.get(server_id)
         if fresh or kept is None or monotonic() - kept[0] > KEPT:
-            kept = (monotonic(), asyncio.create_task(self._look(known)))
+            kept = (monotonic(), asyncio.create_task(self._look(known, fresh)))
             self._kept[server_id] = kept
         return await asyncio.shield(kept[1])
 
-    async def _look(self, known: Known) -> Seen:
-        if known.health.next_try and known.health.next_try > self._db.clock() and known.health.failures:
+    async def _look(self, known: Known, fresh: bool) -> Seen:
+        """A server that was down a moment ago is left alone while somebody types, and asked when it counts."""
+        if not fresh and known.health.next_try and known.health.next_try > self._db.clock() and known.health.failures:
             return Seen(problem=f"{known.health.error_title} {known.health.error_detail}".strip())
         try:
             client = await self._clients.of(known.server.id)
@@ -111,7 +112,7 @@ class FactsOfServers:
             enabled=known.server.enabled,
             default_node=known.server.default_node,
             token_id=str(known.server.token_id),
-            health=None if known.health.state is ServerState.DISABLED else known.health,  # enabled says it, at once
+            health=_health(known, seen),
             picture=picture if picture.as_of else None,
             template=template,
             template_missing=missing,
@@ -239,6 +240,14 @@ async def _storages(
     for found in await asyncio.gather(*(_or_none(names[node].storages()) for node in asked)):
         rows |= {(row.node, row.name): row for row in found or () if (row.node, row.name) in unsure}
     return tuple(rows[key] for key in sorted(rows))
+
+
+def _health(known: Known, seen: Seen) -> Health | None:
+    """As the last sweep left it, unless more is known since: `enabled` says it at once, and a server that answered us is not down."""
+    said_before = (
+        (ServerState.DISABLED,) if seen.problem else (ServerState.DISABLED, ServerState.DOWN, ServerState.UNREACHED)
+    )
+    return None if known.health.state in said_before else known.health
 
 
 def _pools(seen: Seen, wanted: str) -> frozenset[str] | None:
