@@ -168,9 +168,9 @@ def test_a_hard_verb_over_a_selection_lists_the_guests_first(client: Client, tol
 def test_a_change_sends_only_what_differs(client: Client, told: Told) -> None:
     fields = {
         "name": "shop-01",
-        "memory_mb": "4096",
+        "memory_gib": "4",
         "was.name": "shop-01",
-        "was.memory_mb": "8192",
+        "was.memory_gib": "8",
         "tags": "",
         "was.tags": "",
     }

@@ -10,7 +10,7 @@ from starlette.datastructures import QueryParams
 
 from comserv.domain.errors import Invalid
 from comserv.domain.guest import GuestKey, GuestStatus
-from comserv.web import create, filters, guest, jobs, links, measures, server_add, vocabulary
+from comserv.web import filters, guest, jobs, links, measures, server_add, vocabulary
 from comserv.web.guests import read_key, to_csv
 from comserv.web.icons import GLYPHS
 from comserv.web.live import mark
@@ -140,13 +140,13 @@ def test_repeated_looks_are_folded_but_writes_are_not() -> None:
 def test_only_what_differs_is_changed() -> None:
     before = {
         "cpu_cores": "4",
-        "memory_mb": "8192",
+        "memory_gib": "8",
         "name": "a",
         "tags": "x y",
         "notes": "one\ntwo",
         "start_on_boot": "1",
     }
-    wish = guest.changed({**before, "memory_mb": "4096", "notes": "one\r\ntwo", "start_on_boot": ""}, before)
+    wish = guest.changed({**before, "memory_gib": "4", "notes": "one\r\ntwo", "start_on_boot": ""}, before)
     assert (wish.memory_mb, wish.start_on_boot) == (4096, False)
     assert (wish.cpu_cores, wish.name, wish.tags, wish.notes) == (None, None, None, None)
     with pytest.raises(Invalid):
@@ -157,7 +157,7 @@ def test_only_what_differs_is_changed() -> None:
     ("gib", "mib"), [("8", 8192), ("0.5", 512), ("1,5", 1536), ("", ""), ("lots", "lots"), ("inf", "inf")]
 )
 def test_memory_is_typed_in_gib(gib: str, mib: object) -> None:
-    assert create.mebibytes(gib) == mib
+    assert measures.mebibytes(gib) == mib
 
 
 @pytest.mark.parametrize(

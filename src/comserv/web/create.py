@@ -18,6 +18,7 @@ from comserv.services.servers import ServerView
 from comserv.services.vms import Choices, TemplateChoice
 from comserv.web import links
 from comserv.web.context import Web, see_other, text_of, wants_part
+from comserv.web.measures import mebibytes
 from comserv.web.pages import Page
 from comserv.web.problems import faults, status_of
 
@@ -262,14 +263,6 @@ def to_request(values: Mapping[str, str], password: str) -> dict[str, Any]:
         "start_on_boot": values["start_on_boot"] == "1",
         "enable_qemu_agent": {"on": True, "off": False}.get(values["agent"]),
     }
-
-
-def mebibytes(gib: str) -> Any:
-    """`8` → 8192, `0.5` → 512; what is no number is left for the request's own check to refuse."""
-    try:
-        return round(float(gib.replace(",", ".")) * 1024) if gib else ""
-    except (ValueError, OverflowError):
-        return gib
 
 
 def chosen_template(choices: Choices | None, vmid: str) -> TemplateChoice | None:

@@ -18,6 +18,7 @@ from comserv.web import links
 from comserv.web.context import Web, see_other, text_of
 from comserv.web.guests import read_key, read_verb
 from comserv.web.live import Draw, Moment, PartKind
+from comserv.web.measures import gibibytes, mebibytes
 from comserv.web.pages import Page
 from comserv.web.problems import faults, status_of
 from comserv.web.verbs import Verb
@@ -279,7 +280,7 @@ def cards(config: GuestConfig) -> tuple[Card, ...]:
     return tuple(found)
 
 
-FIELDS = ("cpu_cores", "memory_mb", "name", "tags", "notes", "start_on_boot")
+FIELDS = ("cpu_cores", "memory_gib", "name", "tags", "notes", "start_on_boot")
 
 
 def current(live: GuestLive) -> dict[str, str]:
@@ -287,7 +288,7 @@ def current(live: GuestLive) -> dict[str, str]:
     config = live.config
     values = {
         "cpu_cores": str(cores_of(config)),
-        "memory_mb": str(memory_mib(config)),
+        "memory_gib": gibibytes(memory_mib(config)),
         "name": config.get("name") or config.get("hostname") or live.view.guest.name,
         "tags": " ".join(live.view.guest.tags),
         "notes": live.notes,
@@ -303,6 +304,8 @@ def changed(values: Mapping[str, str], before: Mapping[str, str]) -> ChangeReque
     }
     if not wish:
         raise Invalid("Nothing is different from what is there.")
+    if "memory_gib" in wish:
+        wish["memory_mb"] = mebibytes(wish.pop("memory_gib"))
     if "tags" in wish:
         wish["tags"] = wish["tags"].replace(",", " ").split()
     if "start_on_boot" in wish:

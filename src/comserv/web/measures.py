@@ -1,6 +1,7 @@
 """Times and amounts for people: relative times, lengths, percentages; sizes come from domain/units.py."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 _STEPS = ((172800, 86400, "d"), (7200, 3600, "h"), (120, 60, "min"))
 
@@ -42,3 +43,16 @@ def percent(part: float | None, whole: float | None = 1.0) -> int | None:
 def counted(number: int, one: str, many: str = "") -> str:
     """`1 guest`, `3 guests`, `1,204 guests`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def mebibytes(gib: str) -> Any:
+    """`8` → 8192, `0.5` → 512; what is no number is left for the request's own check to refuse."""
+    try:
+        return round(float(gib.replace(",", ".")) * 1024) if gib else ""
+    except (ValueError, OverflowError):
+        return gib
+
+
+def gibibytes(mib: int) -> str:
+    """For a form: 8192 → `8`, 512 → `0.5`."""
+    return f"{mib / 1024:g}"
