@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from tests.processes import environment
 
@@ -142,7 +142,7 @@ def create_and_watch(page: Page, demo: Demo) -> None:
     expect(page.get_by_role("heading", name="Create web-01")).to_be_visible()
     expect(page.locator(".pill")).to_have_text("Succeeded", timeout=60_000)
     expect(page.locator("main")).to_contain_text("10.20.30.41")
-    page.get_by_role("link", name="Go to web-01").first.click()
+    page.get_by_role("link", name="Go to the guest").click()
     expect(page.get_by_role("heading", name="web-01")).to_be_visible()
     expect(page.locator("#p-guest-agent")).to_contain_text("10.20.30.41/24")
 
@@ -153,26 +153,43 @@ def guest(page: Page) -> str:
 
 def change_memory(page: Page, demo: Demo) -> None:
     here = guest(page)
-    page.goto(here + "/change")
+    page.get_by_role("link", name="Change", exact=True).first.click()
     page.get_by_label("Memory").fill("2")
-    page.get_by_role("button", name=re.compile("^Change")).first.click()
-    expect(page.locator(".pill").first).to_have_text("Succeeded", timeout=30_000)
+    send(page, page.get_by_role("button", name="Change web-01"))
+    ended_well(page, demo, "Change web-01")
     page.goto(here)
     expect(page.locator("main")).to_contain_text("2 GiB")
 
 
+def send(page: Page, button: Locator) -> None:
+    """Presses it and waits for the page that follows."""
+    with page.expect_navigation():
+        button.click()
+
+
+def ended_well(page: Page, demo: Demo, title: str) -> None:
+    """The newest job of this title, watched in the list until it has ended, without a reload."""
+    page.goto(demo.address + "/jobs")
+    row = page.locator("main tr", has_text=title).first
+    expect(row).to_contain_text("Succeeded", timeout=60_000)
+
+
 def power(page: Page, demo: Demo, action: str, state: str) -> None:
+    """Starting is asked at once; what is hard asks once more, naming the guest."""
     here = guest(page)
-    page.goto(f"{here}/power/{action}")
-    page.locator("main").get_by_role("button", name=re.compile(f"^{action}", re.IGNORECASE)).first.click()
-    expect(page.locator(".pill").first).to_have_text("Succeeded", timeout=60_000)
+    if action == "stop":
+        page.goto(f"{here}/power/stop")
+        send(page, page.locator("main").get_by_role("button", name=re.compile("web-01")))
+    else:
+        send(page, page.locator("header.head").get_by_role("button", name=action.capitalize(), exact=True))
+    ended_well(page, demo, f"{action.capitalize()} web-01")
     page.goto(here)
     expect(page.locator(".pill").first).to_contain_text(state)
 
 
 def delete_another(page: Page, demo: Demo) -> None:
     here = guest(page)
-    page.goto(demo.address + "/guests?q=state%3Astopped+server%3Arack")
+    page.goto(demo.address + "/guests?state=stopped&server=rack")
     name = page.locator("#p-guests tr a").first
     told = name.inner_text()
     name.click()
@@ -181,8 +198,8 @@ def delete_another(page: Page, demo: Demo) -> None:
     page.goto(gone + "/delete")
     expect(page.locator("main")).to_contain_text("disk")
     page.locator("main").get_by_role("textbox").fill(told)
-    page.locator("main").get_by_role("button", name=re.compile("^Delete")).click()
-    expect(page.locator(".pill").first).to_have_text("Succeeded", timeout=60_000)
+    send(page, page.locator("main").get_by_role("button", name=re.compile("^Delete")))
+    ended_well(page, demo, f"Delete {told}")
     page.goto(gone)
     expect(page.locator("main")).to_contain_text("There is no guest")
     page.goto(here)
