@@ -12,10 +12,12 @@ from types import FrameType
 import structlog
 import uvicorn
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.routing import Mount
 
 from comserv import listening, log
 from comserv.api.application import mounted
+from comserv.api.requestids import RequestIds
 from comserv.installation import Installation, open_installation, wire
 from comserv.jobs.addresses import Addresses
 from comserv.jobs.change import change
@@ -91,7 +93,7 @@ def build(installation: Installation, stopping: asyncio.Event, port: int | None)
     assets = Assets()
     api = mounted(services, [assets.url(name) for name in STYLESHEETS])
     pages = web.application(services, secure=secure, port=port, public_url=settings.public_url, stopping=stopping)
-    return Starlette(routes=[api, Mount("/", pages)])
+    return Starlette(routes=[api, Mount("/", pages)], middleware=[Middleware(RequestIds)])
 
 
 class Server(uvicorn.Server):

@@ -4,6 +4,7 @@ import datetime as dates
 import ipaddress
 import os
 import socket
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,7 +101,16 @@ def certificate(settings: Settings) -> Certificate | None:
         if not name or not os.access(name, os.R_OK):
             cure = "Give --tls self-signed, or --tls CERTIFICATE.pem,KEY.pem."
             raise ConfigurationError(f"The TLS file {name or '(none)'} cannot be read.", cure=cure)
+    _check_pair(chain, key)
     return Certificate(Path(chain), Path(key))
+
+
+def _check_pair(chain: str, key: str) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, password=lambda: "")
+    except (ssl.SSLError, ValueError) as error:
+        cure = "Both are PEM, the key belongs to the certificate, and it has no passphrase."
+        raise ConfigurationError(f"{chain} and {key} cannot be used: {error}", cure=cure) from error
 
 
 def _self_signed(folder: Path, host: str) -> Certificate:

@@ -7,6 +7,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+log = structlog.get_logger(__name__)
 ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -21,6 +22,7 @@ class RequestIds:
             return await self.app(scope, receive, send)
         state = scope.setdefault("state", {})
         asked = Headers(scope=scope).get("x-request-id", "")
+        outermost = "request_id" not in state
         request_id = state.get("request_id") or (asked if ACCEPTED.fullmatch(asked) else secrets.token_hex(8))
         state["request_id"] = request_id
 
@@ -33,4 +35,11 @@ class RequestIds:
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
-            return await self.app(scope, receive, send_with_id)
+            try:
+                return await self.app(scope, receive, send_with_id)
+            except Exception:
+                if (
+                    outermost
+                ):  # the server around us logs it too, but knows no id. Not the path: it may hold a one-time link
+                    log.exception("a request failed with a fault of ours", method=scope["method"])
+                raise

@@ -1,0 +1,85 @@
+"""Where Comserv listens: loopback, or with a certificate, or behind a proxy; anything else is refused with the way to choose."""
+
+import ssl
+from pathlib import Path
+
+import pytest
+import structlog
+from starlette.types import Message, Receive, Scope, Send
+
+from comserv import listening
+from comserv.api.requestids import RequestIds
+from comserv.domain.errors import ConfigurationError
+from comserv.settings import Settings
+from tests.proxmox.certificates import Authority
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "[::1]", "localhost", "127.9.9.9"])
+def test_loopback_needs_nothing(host: str) -> None:
+    listening.check(Settings(host=host))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.5", "comserv.example.org"])
+def test_any_other_address_is_refused_and_the_ways_are_told(host: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        listening.check(Settings(host=host))
+    for way in ("--tls self-signed", "--tls CERTIFICATE.pem,KEY.pem", "--behind-proxy CIDR"):
+        assert way in refused.value.cure
+    listening.check(Settings(host=host, tls="self-signed"))
+    listening.check(Settings(host=host, behind_proxy="10.0.0.0/24", public_url="https://comserv.example.org"))
+
+
+@pytest.mark.parametrize(
+    ("cidr", "url"), [("proxy", "https://c.example"), ("10.0.0.1/32", "http://c.example"), ("10.0.0.1/32", "")]
+)
+def test_behind_a_proxy_its_network_and_our_address_have_to_be_known(cidr: str, url: str) -> None:
+    with pytest.raises(ConfigurationError):
+        listening.check(Settings(host="10.0.0.5", behind_proxy=cidr, public_url=url))
+
+
+def test_a_certificate_of_our_own_is_made_once_for_nobody_elses_eyes(tmp_path: Path) -> None:
+    settings = Settings(host="127.0.0.1", tls="self-signed", data_dir=tmp_path)
+    one, two = listening.certificate(settings), listening.certificate(settings)
+    assert one and one == two and len(one.fingerprint) == 95
+    assert one.key.stat().st_mode & 0o777 == 0o600
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(one.chain, one.key)
+
+
+def test_files_that_cannot_be_used_are_named_before_anything_starts(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    good = str(authority.issue("one").file)
+    (tmp_path / "none").write_text("x")
+    names = {"chain": good, "key": good, "none": str(tmp_path / "none")}
+    assert listening.certificate(Settings(tls=f"{names['chain']},{names['key']}"))
+    for pair in (("chain", "none"), ("none", "none"), ("none", "key")):
+        with pytest.raises(ConfigurationError) as refused:
+            listening.certificate(Settings(tls=",".join(names[one] for one in pair)))
+        assert names[pair[0]] in refused.value.detail
+    for text in (names["chain"], f"{names['chain']},{tmp_path}/away"):
+        with pytest.raises(ConfigurationError):
+            listening.certificate(Settings(tls=text))
+
+
+@pytest.mark.anyio
+async def test_a_crash_is_logged_with_the_id_that_its_page_shows_and_without_the_path() -> None:
+    async def crashes(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 500, "headers": []})
+        raise ZeroDivisionError
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    scope = {"type": "http", "method": "GET", "path": "/set-up/one-time", "headers": []}
+    with (
+        structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as logged,
+        pytest.raises(ZeroDivisionError),
+    ):
+        await RequestIds(RequestIds(crashes))(scope, receive, send)
+    shown = dict(sent[0]["headers"])[b"x-request-id"].decode()
+    assert len(logged) == 1 and shown == scope["state"]["request_id"] and "one-time" not in str(logged)
+    assert logged[0]["request_id"] == shown
