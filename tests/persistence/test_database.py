@@ -147,7 +147,9 @@ async def test_a_database_that_cannot_be_reached_is_named_as_such(vault: Vault, 
                 pass
 
 
-@pytest.mark.parametrize("url", ["mysql://host/name", "nonsense", "sqlite://", "sqlite+aiosqlite:///:memory:"])
+@pytest.mark.parametrize(
+    "url", ["mysql://host/name", "nonsense", "sqlite://", "sqlite+aiosqlite:///:memory:", "postgresql://a:b@[::1/x"]
+)
 def test_what_is_no_url_of_a_supported_database_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match="COMSERV_DATABASE_URL"):
         parse_url(url)

@@ -73,7 +73,7 @@ def parse_url(text: str) -> URL:
     cure = "Use sqlite+aiosqlite:////folder/comserv.db or postgresql://user:password@host/name."
     try:
         url = make_url(text)
-    except sql.ArgumentError as error:
+    except (sql.ArgumentError, ValueError) as error:
         raise ConfigurationError("COMSERV_DATABASE_URL is no database URL.", cure=cure) from error
     drivers = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
     name = drivers.get(url.drivername, url.drivername)
