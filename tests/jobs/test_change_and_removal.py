@@ -247,6 +247,28 @@ async def test_a_guest_that_was_started_after_it_was_asked_for_stays_and_the_job
     assert done.error and done.error.code == "still_running" and pve.guest(key.vmid), done
 
 
+@pytest.mark.parametrize("first", ["refused", "failed task"])
+async def test_a_removal_that_failed_and_is_tried_again_does_not_remove_another_guest_with_the_number(
+    comserv: Installed, pve: Pve, first: str
+) -> None:
+    key = await a_vm(comserv)
+    here = f"/nodes/pve/qemu/{key.vmid}"
+    if first == "refused":
+        pve.fault("delay", {"method": "DELETE", "path": f"/qemu/{key.vmid}$"}, times=1, seconds=12)
+        job = await delete(comserv, key)
+        await comserv.until(job, lambda now: now.step("delete").intent)
+        pve.done("POST", f"{here}/status/start")
+    else:
+        pve.fault("task_fail", {"method": "DELETE", "path": f"/qemu/{key.vmid}$"}, exitstatus="a fuse blew", times=1)
+        job = await delete(comserv, key)
+    assert (await comserv.ended(job)).state == "failed"
+    pve.done("POST", f"{here}/status/stop")
+    pve.done("DELETE", here)
+    pve.done("POST", "/nodes/pve/qemu", vmid=key.vmid, name="another", memory=32)
+    done = await comserv.ended(await comserv.services.jobs.retry(OPERATOR, job.id))
+    assert done.error and done.error.code == "another_guest" and pve.the(key.vmid)["name"] == "another", done
+
+
 async def test_a_template_whose_disk_others_need_stays(comserv: Installed, pve: Pve) -> None:
     source, vmid = await a_vm(comserv), next(_vmids)
     assert pve.done("POST", f"/nodes/pve/qemu/{source.vmid}/template") == "OK"

@@ -278,6 +278,28 @@ async def test_a_job_is_held_while_its_node_is_down(comserv: Installed, pve: Pve
     assert done.state == "succeeded", done
 
 
+async def test_what_a_clone_left_that_died_with_its_node_is_named_with_the_command_that_ends_it(
+    comserv: Installed, pve: Pve
+) -> None:
+    home = pve.the(pve.template)["node"]
+    slowly(pve, 60)
+    job = await comserv.sent(await comserv.create(full_clone=True, node=home), "clone")
+    pve.fault("node_down", {"node": home}, dies=True)
+    await comserv.waiting(job, "server_down")
+    pve.heal()
+    job = await comserv.ended(job)
+    assert job.state == "failed" and pve.the(job.vmid or 0)["lock"] == "clone", job
+    command = f"qm unlock {job.vmid} && qm destroy {job.vmid}"
+    remains = await comserv.services.jobs.remains(ADMIN, job.id)
+    assert not remains.removable and command in remains.text
+    again = await comserv.ended(await comserv.services.jobs.retry(OPERATOR, job.id))
+    assert again.error and again.error.code == "vmid_taken" and command in again.error.cure, again
+    pve.other("PUT", f"/nodes/{home}/qemu/{job.vmid}/config", delete="lock", skiplock=1)
+    assert pve.done("DELETE", f"/nodes/{home}/qemu/{job.vmid}") == "OK"
+    done = await comserv.ended(await comserv.services.jobs.retry(OPERATOR, job.id))
+    assert done.state == "succeeded" and len(pve.named(job.title.removeprefix("Create "))) == 1, done
+
+
 async def test_a_cancel_while_the_server_is_down_waits_until_it_is_known_what_became_of_the_clone(
     comserv: Installed, pve: Pve
 ) -> None:

@@ -222,7 +222,10 @@ class Caller:
                 text = f"The reply was lost. {reason} Nothing is sent again meanwhile."
                 next_try = min(until, self.run.later(LOOK_EVERY))
                 raise Hold(WaitReason.OUTCOME_UNKNOWN, text, max(next_try, self.run.later(0.2)), cancellable=False)
-            case TakenByOther() | ChangedByOther() | Gone():
+            case TakenByOther() | ChangedByOther():  # a later try sends anew, and knows that it is not the first
+                await step.intend({"spent": step.intent.get("spent", []), "refused": True})
+                raise Refused(None, outcome)
+            case Gone():
                 raise Refused(None, outcome)
 
     async def _give_up_if_refused(self, step: StepRun, doing: str) -> None:

@@ -59,7 +59,7 @@ class PowerChange:
         ended = step.intent.get("ended")
         if ended is None:
             state = await self._state()
-            if not step.intent and reached(self.action, state):
+            if not step.intent.get("at") and reached(self.action, state):
                 step.note("It was so already.")
                 return await self._done(step, state)
             if not step.intent.get("at"):

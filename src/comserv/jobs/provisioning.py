@@ -327,9 +327,10 @@ class Creation:
             return
         if isinstance(outcome, TakenByOther):
             detail = f"{outcome.reason} Nothing of it was changed."
-            raise StepFailed(
-                Problem("vmid_taken", f"The VM id {self.vmid} is taken.", detail, "Look at that guest, then try again.")
-            )
+            cure = "Look at that guest, then try again."
+            if step.intent.get("spent"):
+                cure = f"Look at that guest, then try again. {left_behind(self.decision.template_node, self.vmid)}"
+            raise StepFailed(Problem("vmid_taken", f"The VM id {self.vmid} is taken.", detail, cure))
         if isinstance(outcome, Gone):
             detail = f"{outcome.reason} Somebody removed it."
             raise StepFailed(Problem("guest_gone", f"{self.request.hostname} is gone.", detail, "Create it again."))
@@ -625,6 +626,11 @@ class Creation:
             "memory": config.integer("memory", 512) * MIB,
             "tags": [tag for tag in config.get("tags").split(";") if tag],
         }
+
+
+def left_behind(node: str, vmid: int) -> str:
+    """The command that ends what a clone left that died with its node: locked, and with nothing that proves whose it is."""
+    return f"If a clone of this job left it behind, end it on {node}: qm unlock {vmid} && qm destroy {vmid}"
 
 
 def _changed(refused: Refused) -> bool:

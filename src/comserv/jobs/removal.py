@@ -38,7 +38,7 @@ class GuestRemoval:
         self.doing = f"The deletion of {self.name}"
 
     async def carry_out(self, step: StepRun) -> Mapping[str, Any]:
-        if not step.intent:
+        if not step.intent.get("at"):
             config = await self.caller.reads(self._config())
             if config is None:
                 step.note("It was not there any more.")

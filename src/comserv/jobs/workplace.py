@@ -21,6 +21,7 @@ class Workplace:
     outcome_wait: timedelta
     proof_wait: timedelta
     _watches: dict[str, tuple[Client, TaskWatch]] = field(default_factory=dict)
+    _old: list[TaskWatch] = field(default_factory=list)
 
     async def caller(self, run: Run, secrets: Callable[[], tuple[str, ...]] = tuple) -> Caller:
         """Raises NotFound where the server is not registered any more, Conflict where it is disabled."""
@@ -31,9 +32,11 @@ class Workplace:
         """One per client, so that two jobs on one node share its poller."""
         known = self._watches.get(client.server.id)
         if known is None or known[0] is not client:
+            if known is not None:
+                self._old.append(known[1])  # those who wait with it are told by its client, and come back
             known = self._watches[client.server.id] = (client, TaskWatch(client))
         return known[1]
 
     async def close(self) -> None:
-        for _, watch in self._watches.values():
+        for watch in [*(watch for _, watch in self._watches.values()), *self._old]:
             await watch.close()

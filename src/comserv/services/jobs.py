@@ -11,6 +11,7 @@ from comserv.domain.page import Page
 from comserv.domain.person import Action, Actor
 from comserv.domain.removal import identity
 from comserv.jobs.clients import Clients
+from comserv.jobs.provisioning import left_behind
 from comserv.persistence import guests, jobcalls, jobs
 from comserv.persistence.database import Database
 from comserv.persistence.jobs import JobFilter
@@ -132,6 +133,8 @@ class Jobs:
                 key, f"{name} ({key.vmid}) stands on {key.server} / {job.node}, made by this job.", True
             ), config
         reasons = " ".join(ownership.reasons)
+        if config.get("lock") == "clone":
+            reasons += f" It is locked by a clone that has not ended. {left_behind(job.node, key.vmid)}"
         return Remains(
             key, f"A guest {key.vmid} is there, but it cannot be proven to be this job's: {reasons}", False
         ), None
