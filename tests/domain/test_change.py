@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.domain.strategies import HOSTNAMES, LABELS, NOTES, sign, template_configs
 
 from comserv.domain.change import (
     ChangeRequest,
@@ -18,6 +17,7 @@ from comserv.domain.change import (
 from comserv.domain.errors import Invalid
 from comserv.domain.guest import GuestConfig, GuestType
 from comserv.domain.ownership import Marker, read_marker, strip_marker, with_marker
+from tests.domain.strategies import HOSTNAMES, LABELS, NOTES, sign, template_configs
 
 QEMU, LXC = GuestType.QEMU, GuestType.LXC
 MARKER = Marker("0d7k3v9a1x4q2m7t", "rack", 101)

@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.domain.strategies import NOW
 
 from comserv.domain.lostreply import (
     Adopt,
@@ -28,6 +27,7 @@ from comserv.domain.lostreply import (
     after_delete,
 )
 from comserv.domain.task import TaskStatus, Upid
+from tests.domain.strategies import NOW
 
 US, THEM = "comserv@pve!manager", "root@pam"
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tests.domain.strategies import sign
 
 from comserv.domain.guest import GuestConfig
 from comserv.domain.ownership import (
@@ -19,6 +18,7 @@ from comserv.domain.ownership import (
     strip_marker,
     with_marker,
 )
+from tests.domain.strategies import sign
 
 JOBS = st.from_regex(r"[a-z0-9]{16}", fullmatch=True)
 SERVERS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,6}[a-z0-9])?", fullmatch=True)

@@ -6,16 +6,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from tests.domain.strategies import (
-    EVERYTHING,
-    NOW,
-    TEMPLATE_CONFIG,
-    a_guest,
-    a_request,
-    facts_with_unknowns,
-    requests,
-    some_facts,
-)
 
 from comserv.domain.guest import AddressSource, GuestConfig, GuestKey, GuestStatus, GuestType, KnownAddress
 from comserv.domain.picture import Health, Node, Storage
@@ -27,6 +17,16 @@ from comserv.domain.rights import Rights
 from comserv.domain.server import ServerState
 from comserv.domain.units import GIB
 from comserv.domain.vmrequest import CloudInit, Ipv6, Ipv6Type, Network, NetworkType, TemplateRef, VmRequest, to_mapping
+from tests.domain.strategies import (
+    EVERYTHING,
+    NOW,
+    TEMPLATE_CONFIG,
+    a_guest,
+    a_request,
+    facts_with_unknowns,
+    requests,
+    some_facts,
+)
 
 
 def config(**values: str | None) -> GuestConfig:

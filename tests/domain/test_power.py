@@ -6,7 +6,6 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.domain.strategies import NOW
 
 from comserv.domain.guest import GuestState, GuestStatus, GuestType
 from comserv.domain.power import (
@@ -23,6 +22,7 @@ from comserv.domain.power import (
     task_types,
 )
 from comserv.domain.task import TaskStatus, parse_upid
+from tests.domain.strategies import NOW
 
 RUNNING, STOPPED = GuestState(GuestStatus.RUNNING, uptime=1000), GuestState(GuestStatus.STOPPED)
 PAUSED, HIBERNATED = GuestState(GuestStatus.PAUSED), GuestState(GuestStatus.SUSPENDED, lock="suspended")

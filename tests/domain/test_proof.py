@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.domain.strategies import NOW, a_request
 
 from comserv.domain.guest import AgentAddress, AgentReport
 from comserv.domain.proof import Asked, CannotProve, Mismatch, NotYet, Proven, asked, prove
+from tests.domain.strategies import NOW, a_request
 
 EARLY, LATE = timedelta(seconds=20), timedelta(seconds=300)
 

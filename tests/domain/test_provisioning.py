@@ -5,16 +5,6 @@ from urllib.parse import unquote
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.domain.strategies import (
-    NOW,
-    TEMPLATE_CONFIG,
-    a_request,
-    facts_with_unknowns,
-    requests,
-    sign,
-    some_facts,
-    template_configs,
-)
 
 from comserv.domain import propertystring
 from comserv.domain.errors import SecretsMissing
@@ -34,6 +24,16 @@ from comserv.domain.provisioning import (
 )
 from comserv.domain.units import GIB, parse_size
 from comserv.domain.vmrequest import NetworkType, VmRequest, stored_vm_request, to_mapping
+from tests.domain.strategies import (
+    NOW,
+    TEMPLATE_CONFIG,
+    a_request,
+    facts_with_unknowns,
+    requests,
+    sign,
+    some_facts,
+    template_configs,
+)
 
 DECISION = Decision("rack", "pve1", "pve1", 9000, 101, "local", False, "scsi0", "vmbr0")
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.domain.strategies import a_guest, template_configs
 
 from comserv.domain.guest import Guest, GuestConfig, GuestState, GuestStatus, GuestType
 from comserv.domain.plan import Level
 from comserv.domain.removal import Removal, RemovalFacts, identity, plan_removal, removal_call
+from tests.domain.strategies import a_guest, template_configs
 
 CONFIG = GuestConfig(
     {

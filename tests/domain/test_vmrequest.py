@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.domain.strategies import KEY, a_request, requests
 
 from comserv.domain.errors import Invalid, SecretsMissing
 from comserv.domain.vmrequest import (
@@ -20,6 +19,7 @@ from comserv.domain.vmrequest import (
     stored_vm_request,
     to_mapping,
 )
+from tests.domain.strategies import KEY, a_request, requests
 
 LEAST: dict[str, Any] = {"server": "rack", "hostname": "web-01", "template": {"vmid": 9000}}
 JSON = st.recursive(

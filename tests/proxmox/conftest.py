@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.proxmox.certificates import Authority, Certificate
-from tests.proxmox.scripted import Answer, Scripted
 
 from comserv.domain.server import Server, Tls, TlsMode, TokenId
 from comserv.proxmox.client import Client
 from comserv.proxmox.connections import Timeouts
+from tests.proxmox.certificates import Authority, Certificate
+from tests.proxmox.scripted import Answer, Scripted
 
 SECRET = "11111111-2222-3333-4444-555555555555"
 TOKEN = TokenId("comserv", "pve", "manager")

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.proxmox.conftest import SECRET, TOKEN
-from tests.proxmox.scripted import Answer, Scripted, after, close, raw, reply, reset, silence
 
 from comserv.domain.errors import (
     OutcomeUnknown,
@@ -20,6 +18,8 @@ from comserv.domain.errors import (
 from comserv.domain.job import CallRecord
 from comserv.proxmox import connections
 from comserv.proxmox.client import Client
+from tests.proxmox.conftest import SECRET, TOKEN
+from tests.proxmox.scripted import Answer, Scripted, after, close, raw, reply, reset, silence
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.proxmox.scripted import Scripted, raw, reply
 
 from comserv.domain import errors
 from comserv.domain.guest import GuestType
@@ -16,6 +15,7 @@ from comserv.domain.plan import PlannedCall
 from comserv.domain.server import TokenId
 from comserv.domain.task import parse_upid
 from comserv.proxmox.client import Client
+from tests.proxmox.scripted import Scripted, raw, reply
 
 pytestmark = pytest.mark.anyio
 

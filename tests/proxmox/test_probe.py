@@ -7,14 +7,14 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from tests.proxmox.certificates import Authority, Certificate
-from tests.proxmox.conftest import QUICK, SECRET, TOKEN
-from tests.proxmox.scripted import Answer, Scripted, close, raw, reply, silence
 
 from comserv.domain.connection import Stage, StageName, StageState
 from comserv.domain.server import Server, Tls, TlsMode
 from comserv.proxmox.connections import Timeouts
 from comserv.proxmox.probe import probe
+from tests.proxmox.certificates import Authority, Certificate
+from tests.proxmox.conftest import QUICK, SECRET, TOKEN
+from tests.proxmox.scripted import Answer, Scripted, close, raw, reply, silence
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,6 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.proxmox.recordings import Record, named, records
 
 from comserv.domain import errors
 from comserv.domain.guest import GuestStatus, GuestType
@@ -20,6 +19,7 @@ from comserv.proxmox import access, agent, cluster, guests, nodes, storage, task
 from comserv.proxmox.decoding import decode, flag, texts
 from comserv.proxmox.errors import PERMISSION, error_of, error_of_task
 from comserv.proxmox.probe import RealmRow
+from tests.proxmox.recordings import Record, named, records
 
 NODE, VMID = r"/nodes/[^/]+", r"\d+"
 Convert = Callable[[Any], object]

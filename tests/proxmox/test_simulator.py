@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from tests.proxmox.simulated import Simulated
 
 from comserv.domain import errors
 from comserv.domain.connection import StageName, StageState
@@ -17,6 +16,7 @@ from comserv.proxmox.client import Client
 from comserv.proxmox.connections import Timeouts
 from comserv.proxmox.probe import probe
 from comserv.proxmox.sweep import sweep
+from tests.proxmox.simulated import Simulated
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from tests.proxmox.scripted import Answer, Scripted, reply
 
 from comserv.domain.guest import GuestStatus, GuestType
 from comserv.proxmox import cluster
 from comserv.proxmox.client import Client
 from comserv.proxmox.decoding import decode
 from comserv.proxmox.sweep import sweep
+from tests.proxmox.scripted import Answer, Scripted, reply
 
 pytestmark = pytest.mark.anyio
 
