@@ -25,7 +25,9 @@ from comserv.domain.units import GIB, gib_up, parse_size, size, span
 from tests.domain.strategies import HOSTNAMES, NOW
 
 
-@pytest.mark.parametrize("text", ["a" * 64, "a" * 300, "a..b", ".a", "", "https://[::", "[zz]", "pve1:0x1", "https://u@pve1"])
+@pytest.mark.parametrize(
+    "text", ["a" * 64, "a" * 300, "a..b", ".a", "", "https://[::", "[zz]", "pve1:0x1", "https://u@pve1"]
+)
 def test_what_could_not_even_be_looked_up_is_no_address(text: str) -> None:
     with pytest.raises(Invalid):
         parse_address(text)
