@@ -98,9 +98,11 @@ def moment(step: str, name: str, creation: Creation, tag: str, random: Random) -
         rules = tuple({"match": dict(match), "times": 1, "tag": tag, **more, **effect} for effect in effects)
         return Moment(name, step, rules, tag, after=soon)
 
-    if step == "reserve" and name in ("reading", "garbage"):  # plans read the same; those may have it too
-        effect = {"effect": "delay", "seconds": LATE} if name == "reading" else {"effect": "garbage"}
-        return Moment(name, step, ({"match": match, "times": 6, **effect},), until="running", after=soon)
+    if step == "reserve" and name in ("reading", "garbage"):  # plans read the same, and get the same
+        effect = (
+            {"effect": "delay", "seconds": LATE} if name == "reading" else {"effect": "garbage", "probability": 0.5}
+        )
+        return Moment(name, step, ({"match": match, "times": 40, **effect},), until="running", after=soon)
     match name:
         case "asked":
             return struck({"effect": "delay", "seconds": PENDING})
