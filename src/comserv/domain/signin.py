@@ -9,13 +9,16 @@ from comserv.domain.session import Attempts
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._@-]{0,62}[A-Za-z0-9])?")
 FREE_BY_NAME, FREE_BY_ADDRESS = 3, 10
 MOST = timedelta(seconds=60)
+RESERVED = "local"  # what the audit calls the command line
 
 
 def check_person_name(text: str) -> str:
-    """1 to 64 letters, digits, and . _ @ - inside. Raises Invalid."""
+    """1 to 64 letters, digits, and . _ @ - inside; not the name that stands for the command line. Raises Invalid."""
     text = text.strip()
     if not NAME.fullmatch(text):
         raise Invalid(fields={"name": "a name has 1 to 64 letters, digits and . _ @ - inside it"})
+    if text.lower() == RESERVED:
+        raise Invalid(fields={"name": f"{RESERVED} stands for the command line in the audit; choose another name"})
     return text
 
 
