@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -129,7 +130,9 @@ async def _serve(settings: Settings, installation: Installation) -> None:
     port = listener.getsockname()[1]
     try:
         async with running(installation):
-            app = build(installation, stopping, port)
+            gc.collect()
+            gc.freeze()  # what was imported and read by now stays: no full collection has to walk it again, some 0.1 s each
+            app = listening.behind_proxy(build(installation, stopping, port), settings)
             config = uvicorn.Config(
                 app,
                 log_config=None,
@@ -139,8 +142,7 @@ async def _serve(settings: Settings, installation: Installation) -> None:
                 timeout_keep_alive=30,
                 ws="none",
                 lifespan="off",
-                proxy_headers=bool(settings.behind_proxy),
-                forwarded_allow_ips=settings.behind_proxy or None,
+                proxy_headers=False,  # `behind_proxy` reads them, after the peer was looked at
                 ssl_certfile=certificate.chain if certificate else None,
                 ssl_keyfile=certificate.key if certificate else None,
             )

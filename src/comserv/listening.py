@@ -7,11 +7,15 @@ import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from comserv.domain.errors import ConfigurationError
 from comserv.settings import Settings
@@ -51,6 +55,41 @@ def _check_proxy(settings: Settings) -> None:
         raise ConfigurationError(
             "Behind a proxy the address that browsers use has to be known, and be https.", cure=cure
         )
+
+
+class OnlyFromProxy:
+    """Refuses every peer but those of the proxy's network and this machine: they would be served in the clear.
+
+    Stands before all that takes `X-Forwarded-For` for the peer. network: as `check` took it.
+    """
+
+    def __init__(self, app: ASGIApp, network: str) -> None:
+        self._app, self._network = app, ipaddress.ip_network(network)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        peer = _peer(scope)
+        if peer is None or not (peer.is_loopback or peer in self._network):
+            words = "Comserv is reached through its proxy only: open the address that your administrator gave you.\n"
+            await PlainTextResponse(words, 403)(scope, receive, send)
+            return
+        await self._app({**scope, "client": (str(peer), scope["client"][1])}, receive, send)
+
+
+def behind_proxy(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """The application as the proxy reaches it; itself where there is none."""
+    if not settings.behind_proxy:
+        return app
+    trusting: Any = ProxyHeadersMiddleware(cast("Any", app), trusted_hosts=settings.behind_proxy)
+    return OnlyFromProxy(trusting, settings.behind_proxy)
+
+
+def _peer(scope: Scope) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address at the other end of the socket; an IPv4 one also where it came in by IPv6."""
+    try:
+        peer = ipaddress.ip_address(scope["client"][0].partition("%")[0])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return (peer.ipv4_mapped or peer) if isinstance(peer, ipaddress.IPv6Address) else peer
 
 
 def is_loopback(host: str) -> bool:

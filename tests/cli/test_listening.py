@@ -1,16 +1,21 @@
 """Where Comserv listens: loopback, or with a certificate, or behind a proxy; anything else is refused with the way to choose."""
 
+import socket
 import ssl
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
 import structlog
+from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from comserv import listening
 from comserv.api.requestids import RequestIds
 from comserv.domain.errors import ConfigurationError
 from comserv.settings import Settings
+from tests.processes import comserv_running
 from tests.proxmox.certificates import Authority
 
 
@@ -58,6 +63,71 @@ def test_files_that_cannot_be_used_are_named_before_anything_starts(tmp_path: Pa
     for text in (names["chain"], f"{names['chain']},{tmp_path}/away"):
         with pytest.raises(ConfigurationError):
             listening.certificate(Settings(tls=text))
+
+
+async def _served(client: tuple[str, int] | None, cidr: str) -> tuple[int, object]:
+    """The status for a peer that says it forwards for 203.0.113.7, and whom the application then sees."""
+    seen: list[object] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["client"])
+        await PlainTextResponse("in")(scope, receive, send)
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    headers = [(b"x-forwarded-for", b"203.0.113.7"), (b"x-forwarded-proto", b"https")]
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "client": client, "scheme": "http"}
+    settings = Settings(host="10.0.0.5", behind_proxy=cidr, public_url="https://c.example")
+    await listening.behind_proxy(app, settings)(scope, receive, send)
+    return sent[0]["status"], seen[0][0] if seen else None  # pyright: ignore[reportIndexIssue]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("peer", "cidr", "told"),
+    [
+        ("10.0.0.1", "10.0.0.0/29", (200, "203.0.113.7")),
+        ("::ffff:10.0.0.1", "10.0.0.0/29", (200, "203.0.113.7")),
+        ("fd00::7", "fd00::/64", (200, "203.0.113.7")),
+        ("127.0.0.1", "10.0.0.0/29", (200, "127.0.0.1")),
+        ("::1", "10.0.0.0/29", (200, "::1")),
+        ("10.0.0.9", "10.0.0.0/29", (403, None)),
+        ("fd00::7", "10.0.0.0/29", (403, None)),
+        ("203.0.113.7", "10.0.0.0/29", (403, None)),
+        ("nobody", "10.0.0.0/29", (403, None)),
+    ],
+)
+async def test_behind_a_proxy_nobody_else_is_served_in_the_clear(peer: str, cidr: str, told: object) -> None:
+    assert await _served((peer, 1), cidr) == told
+    assert (await _served(None, cidr))[0] == 403
+
+
+def _own_addresses() -> list[str]:
+    """Of this machine, but loopback: what it would speak from to another. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        try:
+            asking.connect(("192.0.2.1", 9))
+        except OSError:
+            return []
+        return [asking.getsockname()[0]]
+
+
+@pytest.mark.slow
+def test_a_process_behind_a_proxy_still_answers_this_machine_and_nobody_else(tmp_path: Path) -> None:
+    """A machine without a network has only loopback to ask from; the others ask from their own address too."""
+    proxy = {"COMSERV_BEHIND_PROXY": "198.51.100.77/32", "COMSERV_PUBLIC_URL": "https://c.example"}
+    with comserv_running(tmp_path, COMSERV_HOST="0.0.0.0", **proxy) as running:
+        port = running.url.rpartition(":")[2]
+        for address in _own_addresses():
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(f"http://{address}:{port}/api/v1/health", timeout=5)
+            assert refused.value.code == 403 and b"proxy" in refused.value.read()
 
 
 @pytest.mark.anyio
