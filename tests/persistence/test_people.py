@@ -203,3 +203,15 @@ async def test_failed_sign_ins_are_counted_per_name_and_address_until_a_good_one
         assert await attempts.known(tx, "ben", "10.0.0.2") == Attempts()
         assert (await attempts.failed(tx, "ben", "10.0.0.2")).by_address == 1
         assert len((await tx.execute(tables.sign_in_attempts.select())).all()) == 2
+
+
+async def test_whoever_has_a_network_of_ipv6_addresses_counts_as_one(database: Database) -> None:
+    async with database.write() as tx:
+        await attempts.failed(tx, "anna", "2001:db8:0:1::1")
+        assert (await attempts.failed(tx, "ben", "2001:db8:0:1:ffff::2")).by_address == 2
+        assert (await attempts.failed(tx, "cleo", "2001:db8:0:2::1")).by_address == 1
+        assert (await attempts.failed(tx, "dora", "::ffff:10.0.0.1")).by_address == 1
+        assert (await attempts.failed(tx, "eve", "10.0.0.1")).by_address == 2
+        assert (await attempts.failed(tx, "finn", "::ffff:10.0.0.2")).by_address == 1
+        await attempts.succeeded(tx, "ben", "2001:db8:0:1::3")
+        assert (await attempts.known(tx, "anna", "2001:db8:0:1::1")).by_address == 0

@@ -1,5 +1,9 @@
-"""Failed sign-ins per name and per address, from which the growing delay is reckoned."""
+"""Failed sign-ins per name and per address, from which the growing delay is reckoned.
 
+An IPv6 address counts as its /64, all of which one machine may use.
+"""
+
+import ipaddress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -63,4 +67,15 @@ async def forget_older_than(tx: Transaction, before: datetime) -> None:
 
 
 def _subjects(name: str, address: str) -> tuple[tuple[str, str], ...]:
-    return (ADDRESS, address), (NAME, name_key(name)[:200])
+    return (ADDRESS, _network(address)), (NAME, name_key(name)[:200])
+
+
+def _network(address: str) -> str:
+    """`2001:db8:0:1::/64` for IPv6; the address itself for IPv4, also where it came in by IPv6."""
+    try:
+        known = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(known, ipaddress.IPv6Address):
+        return str(known.ipv4_mapped or ipaddress.ip_network((known, 64), strict=False))
+    return str(known)
