@@ -215,10 +215,10 @@ async def test_a_restored_backup_of_what_we_made_is_nobodys_of_ours(comserv: Ins
 
 
 async def test_many_creations_of_one_template_at_once_do_not_collide(comserv: Installed, pve: Pve) -> None:
-    jobs = await asyncio.gather(*(comserv.create(memory_mb=512) for _ in range(6)))
+    jobs = await asyncio.gather(*(comserv.create(memory_mb=512) for _ in range(4)))
     done = [await comserv.ended(job, 60) for job in jobs]
-    assert Counter(job.state for job in done) == {"succeeded": 6}, done
-    assert len({job.vmid for job in done}) == 6
+    assert Counter(job.state for job in done) == {"succeeded": 4}, done
+    assert len({job.vmid for job in done}) == 4
     for job in done:
         assert [guest["vmid"] for guest in pve.named(job.title.removeprefix("Create "))] == [job.vmid]
     async with comserv.database.read() as tx:
