@@ -188,13 +188,16 @@ class SweepLoop:
 
 def vanished(last: Picture | None, now: Picture) -> frozenset[GuestKey]:
     """Guests that were there at the last sweep. None where no guest at all is seen any more: then it is the token's rights."""
-    seen = frozenset(guest.key for guest in now.guests)
-    return frozenset(guest.key for guest in last.guests) - seen if last and seen else frozenset()
+    seen = {guest.key.vmid for guest in now.guests}
+    if not last or not seen:
+        return frozenset()
+    return frozenset(guest.key for guest in last.guests if guest.key.vmid not in seen)
 
 
 def confirmed(overlays: tuple[Overlay, ...], picture: Picture, now: datetime) -> list[Overlay]:
     """Those that the picture shows as they say, and those so old that the picture's word counts."""
-    seen = {guest.key: guest for guest in picture.guests}
+    ours = {one.guest.vmid for one in overlays}
+    seen = {guest.key: guest for guest in picture.guests if guest.key.vmid in ours}
     return [
         one for one in overlays if _is_shown(one, seen.get(one.guest)) or (one.at and now - one.at > UNCONFIRMED_FOR)
     ]

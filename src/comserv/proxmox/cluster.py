@@ -16,7 +16,7 @@ from comserv.proxmox.tasks import TaskRecord, task_row
 KINDS = {str(kind): kind for kind in GuestType}
 
 
-class Resource(msgspec.Struct):
+class Resource(msgspec.Struct, gc=False):  # rows hold no cycles, and come by the thousand
     """A row of /cluster/resources, of any type (recordings 04 cluster.resources, 08 qemu lists, semantics section 15)."""
 
     type: str
