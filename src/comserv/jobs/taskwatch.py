@@ -7,14 +7,15 @@ list of active tasks, and each that left it is asked once.
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from math import inf
 from time import monotonic
 
 from comserv.domain.errors import ComservError
 from comserv.domain.task import TaskStatus, Upid
 from comserv.proxmox.client import Client
 
-FAST, SLOW = 0.15, 1.0  # seconds between two looks: at first, and once a task has run for a while
-FAST_FOR = 4.0
+PACE = ((1.0, 0.1), (4.0, 0.2), (inf, 1.0))
+"""(up to this age of the youngest task, seconds between two looks): most tasks end within the first, few last a minute."""
 LOG_EVERY = 1.0
 LINES = 200
 TARGETS_KEPT = 2000
@@ -85,7 +86,7 @@ class TaskWatch:
         on_node = self._watched[node]
         while on_node:
             youngest = min(monotonic() - one.since for one in on_node.values())
-            await asyncio.sleep(FAST if youngest < FAST_FOR else SLOW)
+            await asyncio.sleep(next(pause for age, pause in PACE if youngest < age))
             try:
                 await self._look(node)
             except ComservError as error:
