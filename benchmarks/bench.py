@@ -27,14 +27,14 @@ PACKAGES = ("comserv", "aiohttp", "msgspec", "sqlalchemy", "fastapi", "starlette
 
 
 async def sweeps() -> list[Comparison]:
-    found = [await sweeping.measure(guests, 5, moves=False) for guests in (100, 1_000, 5_000)]
+    found = [await sweeping.measure(guests, 4, moves=False) for guests in (100, 1_000, 5_000)]
     return [*found, await sweeping.measure(1_000, 3, moves=True)]
 
 
 BENCHMARKS: dict[str, Callable[[], list[Comparison]]] = {
-    "creation": lambda: asyncio.run(creation.measure(5, 8)),
+    "creation": lambda: asyncio.run(creation.measure(5, 6)),
     "sweep": lambda: asyncio.run(sweeps()),
-    "list": lambda: asyncio.run(listing.measure(7)),
+    "list": lambda: asyncio.run(listing.measure(5)),
     "start": lambda: starting.measure(3, 5),
 }
 

@@ -23,7 +23,7 @@ from benchmarks.figures import Comparison, Goal
 from benchmarks.running import DidNotWork
 
 LOOK_EVERY = 0.2  # seconds between two looks of the script, at a task and at the agent
-FOLLOW_EVERY = 0.1  # of the benchmark itself, at Comserv's job
+FOLLOW_EVERY = 0.25  # of the benchmark itself, at Comserv's job
 ENDED = ("succeeded", "failed", "cancelled")
 RUNS_WITHIN, PROVEN_WITHIN = 0.5, 2.0  # seconds more than the script
 GROWN_TO = 12  # GiB

@@ -28,9 +28,9 @@ SERVERS = 5
 NODES = 8  # per server
 GIB = 1 << 30
 NO_MORE_THAN = 2.0  # times as long, and as much CPU, as with a hundredth of the guests
-AFTER_A_CHANGE = 20.0  # times: views and order are made anew, for a hundred times as many
+AFTER_A_CHANGE = 5.0  # times: views and order are made anew, for a hundred times as many
 MEMORY = 2.0  # times
-REQUESTS = 10  # per round
+REQUESTS = 8  # per round
 MS = 1000.0
 
 Ask = Callable[["Asked"], Awaitable[None]]
