@@ -25,8 +25,8 @@ async def get_account(who: Who) -> Response:
     return reply(Account(who.name, who.role, who.via))
 
 
-@router.put("/password", **answers(None, 422, needs=Action.OWN_ACCOUNT, status=204))
+@router.put("/password", **answers(None, 422, 429, needs=Action.OWN_ACCOUNT, status=204))
 async def set_own_password(who: Who, services: Given, password: OwnPassword) -> Response:
-    """A new password for oneself; ends one's sessions."""
+    """A new password for oneself; ends one's sessions. Wrong tries at the present one are slowed down as at sign-in."""
     await services.people.own_password(who, password.current, password.new)
     return nothing()

@@ -4,13 +4,15 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from comserv.domain.audit import Outcome
 from comserv.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from comserv.domain.person import Action, Actor, Person, Role, at_most
 from comserv.domain.signin import check_person_name
-from comserv.persistence import people, sessions
+from comserv.persistence import attempts, people, sessions
 from comserv.persistence.database import Database, Transaction
 from comserv.services.passwords import Passwords
 from comserv.services.permission import permit, write_audit
+from comserv.services.tries import count_try
 
 THEMES = ("", "light", "dark")
 
@@ -89,12 +91,18 @@ class People:
             await write_audit(tx, actor, "set_password", f"person {person.name}")
 
     async def own_password(self, actor: Actor, current: str, new: str, session_token: str = "") -> None:
-        """Ends one's other sessions. Raises Invalid."""
+        """Ends one's other sessions. Raises Invalid, TooManyAttempts: tries at the present one count as at the door."""
         person_id = _person_of(actor)
+        await count_try(self._db, actor.name, actor.address)
         async with self._db.read() as tx:
             stored = await people.password_hash(tx, person_id)
         if not await self._passwords.matches(stored, current):
+            async with self._db.write() as tx:
+                subject, why = f"person {actor.name}", "The present password was wrong."
+                await write_audit(tx, actor, "own_password", subject, Outcome.REFUSED, why)
             raise Invalid(fields={"current": "this is not your present password"})
+        async with self._db.write() as tx:
+            await attempts.succeeded(tx, actor.name, actor.address)
         fresh = await self._passwords.hash(new)
         async with self._db.write() as tx:
             session = await sessions.by_token(tx, session_token)

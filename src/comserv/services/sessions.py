@@ -4,10 +4,10 @@ import asyncio
 import math
 import secrets
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from comserv.domain.audit import AuditEntry, Outcome
-from comserv.domain.errors import Conflict, NotFound, TooManyAttempts, Unauthenticated
+from comserv.domain.errors import Conflict, NotFound, Unauthenticated
 from comserv.domain.person import Action, Actor, Person, Role, lower
 from comserv.domain.session import Attempts
 from comserv.domain.signin import check_person_name, delay_after
@@ -15,6 +15,7 @@ from comserv.persistence import attempts, audit, people, sessions
 from comserv.persistence.database import Database, Transaction
 from comserv.services.passwords import Passwords
 from comserv.services.permission import permit, write_audit
+from comserv.services.tries import count_try, slow_down
 
 SETUP_LINK_LASTS = timedelta(hours=1)
 TOUCH_AFTER = timedelta(minutes=1)
@@ -84,10 +85,10 @@ class Sessions:
     async def sign_in(self, name: str, password: str, address: str, user_agent: str) -> SignedIn:
         """Raises Unauthenticated (never says which of the two was wrong), TooManyAttempts with `retry_after` seconds."""
         async with self._db.read() as tx:
-            _slow_down(await attempts.known(tx, name, address), tx.now)
+            slow_down(await attempts.known(tx, name, address), tx.now)
             person = await people.by_name(tx, name)
             stored = await people.password_hash(tx, person.id) if person else None
-        counted = await self._count(name, address)
+        counted = await count_try(self._db, name, address)
         good = await self._passwords.matches(stored, password)
         if not good or person is None or person.disabled:
             raise await self._refusal(name, address, counted)
@@ -98,13 +99,6 @@ class Sessions:
                 await people.set_password(tx, person.id, fresh)
             await write_audit(tx, _actor(person, "page", address), "sign_in", f"person {person.name}")
             return await self._open(tx, person, address, user_agent)
-
-    async def _count(self, name: str, address: str) -> Attempts:
-        """Counts a try as failed before its password is looked at, so that many at once learn no more than one after another."""
-        async with self._db.write() as tx:
-            await attempts.hold(tx, name, address)
-            _slow_down(await attempts.known(tx, name, address), tx.now)
-            return await attempts.failed(tx, name, address)
 
     async def _refusal(self, name: str, address: str, counted: Attempts) -> Unauthenticated:
         async with self._db.write() as tx:
@@ -197,13 +191,3 @@ def _void_link() -> Conflict:
         "This set-up link is not good any more: it was used, an hour has passed, a newer one was made, or a person exists.",
         cure="Run: comserv setup-link",
     )
-
-
-def _slow_down(known: Attempts, now: datetime) -> None:
-    """The delay grows with each failure, for the name and for the address; nobody is locked out for good."""
-    last = max((at for at in (known.last_by_name, known.last_by_address) if at), default=None)
-    if last is None:
-        return
-    left = (last + delay_after(known) - now).total_seconds()
-    if left > 0:
-        raise TooManyAttempts(f"The next try is taken in {math.ceil(left)} s.", retry_after=math.ceil(left))

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from fastapi import APIRouter, Request, Response
 
-from comserv.domain.errors import ComservError, Forbidden, Invalid
+from comserv.domain.errors import ComservError, Forbidden, Invalid, TooManyAttempts
 from comserv.domain.person import Person, Role, at_most
 from comserv.services.passwords import LEAST
 from comserv.services.people import ApiTokenView, SessionView
@@ -69,6 +69,10 @@ def router(web: Web) -> APIRouter:
             )
         except Invalid as error:
             return await page(request, visitor, error=error)
+        except TooManyAttempts as error:
+            response = await page(request, visitor, error=error)
+            response.headers["retry-after"] = str(error.facts.get("retry_after", 1))
+            return response
         return see_other(request, links.account())
 
     @routes.post("/account/theme")
