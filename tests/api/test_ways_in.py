@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from comserv.domain.errors import Invalid, TooManyAttempts
+from comserv.domain.errors import Invalid, TooManyAttempts, Unauthenticated
 from comserv.domain.person import Actor, Role
 from comserv.domain.signin import FREE_BY_NAME
 from comserv.installation import open_installation
@@ -19,9 +19,10 @@ PASSWORD = "correct horse battery staple"
 
 @pytest.fixture
 async def services(tmp_path: Path) -> AsyncIterator[Services]:
-    """With mara, an operator."""
+    """With mara, an operator, and an admin."""
     async with open_installation(Settings(data_dir=tmp_path)) as found:
         await found.people.create(LOCAL, "mara", Role.OPERATOR, PASSWORD)
+        await found.people.create(LOCAL, "anna", Role.ADMIN, PASSWORD)
         yield found
 
 
@@ -45,3 +46,16 @@ async def test_a_good_password_clears_the_slips_before_it(services: Services) ->
             with pytest.raises(Invalid):
                 await services.people.own_password(mara, f"a slip, number {number}", "another long password")
         await services.people.own_password(mara, PASSWORD, PASSWORD)
+
+
+async def test_whoever_is_disabled_and_let_in_again_has_no_token_of_before(services: Services) -> None:
+    token = await services.people.create_token(LOCAL, "ci", name="mara")
+    assert (await services.sessions.bearer(token)).name == "mara"
+    for disabled in (True, False):
+        await services.people.change(LOCAL, "mara", disabled=disabled)
+        with pytest.raises(Unauthenticated):
+            await services.sessions.bearer(token)
+        assert await services.people.tokens(LOCAL, "mara") == ()
+    again = await services.people.create_token(LOCAL, "ci", name="mara")
+    await services.people.change(LOCAL, "mara", role=Role.VIEWER)
+    assert (await services.sessions.bearer(again)).role == Role.VIEWER

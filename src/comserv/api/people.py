@@ -31,7 +31,9 @@ class PersonPatch(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"role": "operator"}]})
 
     role: Role | None = None
-    disabled: bool | None = Field(default=None, description="Ends the person's sessions.")
+    disabled: bool | None = Field(
+        default=None, description="True ends the person's sessions and revokes the API tokens for good."
+    )
 
 
 class NewPassword(BaseModel):

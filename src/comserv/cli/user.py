@@ -79,14 +79,14 @@ def list_people(json: Json = False) -> None:
 
 @app.command("disable")
 def disable(name: Name, json: Json = False) -> None:
-    """Keep somebody out; ends the person's sessions."""
-    _changed(name, json, f"{name} cannot sign in any more.", disabled=True)
+    """Keep somebody out; ends the person's sessions, and revokes the API tokens for good."""
+    _changed(name, json, f"{name} cannot sign in any more; sessions and API tokens are void.", disabled=True)
 
 
 @app.command("enable")
 def enable(name: Name, json: Json = False) -> None:
-    """Let somebody in again."""
-    _changed(name, json, f"{name} can sign in again.", disabled=False)
+    """Let somebody in again; API tokens have to be made anew."""
+    _changed(name, json, f"{name} can sign in again. API tokens have to be made anew.", disabled=False)
 
 
 @app.command("role")

@@ -97,6 +97,14 @@ async def revoke_api_token(tx: Transaction, person_id: int, token_id: int) -> No
     tx.changed(Topic.PERSON, person_id)
 
 
+async def revoke_api_tokens(tx: Transaction, person_id: int) -> int:
+    """All of a person's, for good. How many there were."""
+    gone = (await tx.execute(delete(api_tokens).where(api_tokens.c.person == person_id))).rowcount
+    if gone:
+        tx.changed(Topic.PERSON, person_id)
+    return gone
+
+
 async def add_setup_link(tx: Transaction, token: str, expires: datetime) -> None:
     """A fresh link makes the earlier ones void."""
     await tx.execute(delete(setup_links))

@@ -65,7 +65,7 @@ class People:
         return person
 
     async def change(self, actor: Actor, name: str, role: Role | None = None, disabled: bool | None = None) -> Person:
-        """Ends the person's sessions when disabled. Raises Conflict for the last admin."""
+        """Ends the person's sessions and revokes the API tokens when disabled. Raises Conflict for the last admin."""
         await permit(self._db, actor, Action.MANAGE_PEOPLE, f"person {name}")
         async with self._db.write() as tx:
             person = await _named(tx, name)
@@ -75,7 +75,14 @@ class People:
             if disabled is not None and disabled != person.disabled:
                 await people.set_disabled(tx, person.id, disabled)
                 await sessions.revoke_all(tx, person.id)
-                await write_audit(tx, actor, "disable_person" if disabled else "enable_person", f"person {person.name}")
+                revoked = await sessions.revoke_api_tokens(tx, person.id) if disabled else 0
+                await write_audit(
+                    tx,
+                    actor,
+                    "disable_person" if disabled else "enable_person",
+                    f"person {person.name}",
+                    detail=f"API tokens revoked: {revoked}." if revoked else "",
+                )
             if not await people.count_admins(tx):
                 raise Conflict("Nobody could administer Comserv any more.", cure="Make another person an admin first.")
             return await people.get(tx, person.id)
