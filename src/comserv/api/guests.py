@@ -137,7 +137,7 @@ async def list_guests(
 
 @router.post("/power", **answers(PowerOutcomes, 422, needs=Action.POWER, status=202))
 async def power_many(who: Who, services: Given, wish: PowerMany, key: IdempotencyKey) -> Response:
-    """A power job each, for up to 500 guests."""
+    """A power job each, for up to 500 guests. An `Idempotency-Key` counts for the whole request."""
     keys = [GuestKey(place.server, place.vmid) for place in wish.guests]
     outcomes = await services.guests.power_many(who, keys, wish.action, key)
     return reply(PowerOutcomes([PowerOutcome.of(outcome) for outcome in outcomes]), 202)

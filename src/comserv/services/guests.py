@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from comserv.domain.change import ChangeRequest, to_mapping
-from comserv.domain.errors import ComservError, Conflict, Invalid, Problem
+from comserv.domain.errors import ComservError, Conflict, IdempotencyMismatch, Invalid, Problem
 from comserv.domain.guest import (
     AgentReport,
     GuestConfig,
@@ -25,12 +25,12 @@ from comserv.domain.power import PowerAction, PowerFacts, possible_actions
 from comserv.domain.removal import RemovalFacts, identity, plan_removal
 from comserv.domain.task import TaskRow
 from comserv.jobs.clients import Clients
-from comserv.persistence import jobs
+from comserv.persistence import idempotency, jobs
 from comserv.persistence.database import Database, Transaction
 from comserv.persistence.paging import check_limit, decode_cursor, encode_cursor
 from comserv.proxmox.client import Client
 from comserv.proxmox.guests import Lxc, Qemu
-from comserv.services.asking import ask, known_job, new_job
+from comserv.services.asking import Write, ask, known_job, new_job
 from comserv.services.estate import Estate, GuestView
 from comserv.services.guestlists import GuestLists, GuestQuery
 from comserv.services.permission import permit
@@ -155,8 +155,16 @@ class Guests:
         client = await self._clients.of(view.guest.key.server)
         return client, client.node(view.guest.node).guest(view.guest.type, view.guest.key.vmid)
 
-    async def power(self, actor: Actor, key: GuestKey, action: PowerAction, idempotency_key: str = "") -> Job:
-        """Raises Conflict where the action makes no sense in the state we know, NotFound."""
+    async def power(
+        self,
+        actor: Actor,
+        key: GuestKey,
+        action: PowerAction,
+        idempotency_key: str = "",
+        *,
+        claim: Write | None = None,
+    ) -> Job:
+        """claim: goes into the job's transaction. Raises Conflict where the action makes no sense in the state we know, NotFound."""
         await permit(self._db, actor, Action.POWER, f"guest {key}")
         body = _body(key, {"action": str(action)})
         if known := await known_job(self._db, actor, idempotency_key, body):
@@ -169,12 +177,14 @@ class Guests:
         job = new_job(self._db, actor, JobKind.POWER, title, key, guest.node, request, ("power",))
         waits = self._waits_for_the_guest(key) if action is PowerAction.STOP else ()
 
-        async def overrule(tx: Transaction, _: Job) -> None:
+        async def write(tx: Transaction, added: Job) -> None:
+            if claim:
+                await claim(tx, added)
             for one in waits:
                 if not (await jobs.get(tx, one.id)).state.ended:
                     await jobs.request_cancel(tx, one.id, RunningTask.STOP)
 
-        return await ask(self._db, actor, job, key=idempotency_key, body=body, write=overrule)
+        return await ask(self._db, actor, job, key=idempotency_key, body=body, write=write)
 
     def _waits_for_the_guest(self, key: GuestKey) -> tuple[Job, ...]:
         """Shutdowns and reboots that may wait for minutes: whoever cuts the power does not want to wait behind them."""
@@ -198,16 +208,31 @@ class Guests:
     async def power_many(
         self, actor: Actor, keys: Sequence[GuestKey], action: PowerAction, idempotency_key: str = ""
     ) -> tuple[Outcome, ...]:
-        """A job each, checked one by one; the key counts for each guest by itself."""
+        """A job each, checked one by one. The key counts for all of them: sent again, it gives the jobs that were made.
+
+        Raises IdempotencyMismatch where the key came with another action or other guests.
+        """
         await permit(self._db, actor, Action.POWER, f"{len(keys)} guests")
         if not 1 <= len(keys) <= 500:
             raise Invalid(fields={"guests": "select 1 to 500 guests"})
-        return tuple([await self._outcome(actor, key, action, idempotency_key) for key in dict.fromkeys(keys)])
+        chosen = tuple(dict.fromkeys(keys))
+        body = {"guests": sorted(map(str, chosen)), "action": str(action)}
+        await known_job(self._db, actor, idempotency_key, body)
 
-    async def _outcome(self, actor: Actor, key: GuestKey, action: PowerAction, idempotency_key: str) -> Outcome:
+        async def claim(tx: Transaction, added: Job) -> None:
+            if idempotency_key:  # the first job made stands for all of them
+                await idempotency.claim(tx, actor.name, idempotency_key, body, added.id)
+
+        return tuple([await self._outcome(actor, key, action, idempotency_key, claim) for key in chosen])
+
+    async def _outcome(
+        self, actor: Actor, key: GuestKey, action: PowerAction, idempotency_key: str, claim: Write
+    ) -> Outcome:
         own_key = f"{idempotency_key} {key}" if idempotency_key else ""
         try:
-            return Outcome(key, job=await self.power(actor, key, action, own_key))
+            return Outcome(key, job=await self.power(actor, key, action, own_key, claim=claim))
+        except IdempotencyMismatch:  # another request took the key meanwhile: nothing of this one is done
+            raise
         except ComservError as error:
             return Outcome(key, problem=error.problem())
 
