@@ -21,7 +21,7 @@ from comserv.domain.job import Job
 from comserv.domain.person import Actor, Role
 from comserv.domain.server import Tls, TlsMode, parse_token_id
 from comserv.domain.vmrequest import parse_vm_request
-from comserv.jobs import addresses, calls, power, provisioning, sweep
+from comserv.jobs import addresses, calls, cloning, power, proving, sweep
 from comserv.persistence import jobs, jobsecrets
 from comserv.persistence.changes import Topic
 from comserv.services.estate import GuestView
@@ -235,8 +235,8 @@ def quick() -> Iterator[None]:
         patch.setattr(lostreply, "AFTER_ERROR", lostreply.timedelta(seconds=0.3))
         patch.setattr(calls, "TRY_LATER", 0.4)
         patch.setattr(calls, "LOOK_EVERY", 0.3)
-        patch.setattr(provisioning, "ASK_EVERY", 0.2)
-        patch.setattr(provisioning, "LOOKED_LATELY", lostreply.timedelta())
+        patch.setattr(proving, "ASK_EVERY", 0.2)
+        patch.setattr(cloning, "LOOKED_LATELY", lostreply.timedelta())
         patch.setattr(power, "LOOK_AGAIN", 0.2)
         patch.setattr(sweep, "RETRY_WHILE_CLOSED", 0.4)
         patch.setattr(addresses, "PAUSE", 0.1)

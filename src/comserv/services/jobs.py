@@ -11,7 +11,7 @@ from comserv.domain.page import Page
 from comserv.domain.person import Action, Actor
 from comserv.domain.removal import identity
 from comserv.jobs.clients import Clients
-from comserv.jobs.provisioning import left_behind
+from comserv.jobs.cloning import left_behind
 from comserv.persistence import guests, jobcalls, jobs
 from comserv.persistence.database import Database
 from comserv.persistence.jobs import JobFilter
