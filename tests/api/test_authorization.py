@@ -147,6 +147,25 @@ async def test_every_refused_attempt_to_change_is_audited(installation: tuple[st
     assert [(row["who"], row["via"], row["outcome"]) for row in told["items"]] == [("viewer", "api", "refused")]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "row"),
+    [
+        ("POST", "/vms/plan", None),
+        ("POST", "/vms", ("create_vm", "server rack")),
+        ("PATCH", "/guests/rack/977", ("change_guest", "guest rack/977")),
+    ],
+)
+@pytest.mark.parametrize("body", [{"server": "rack", "hostname": 7, "colour": "red"}, [], "nothing"])
+async def test_whoever_may_not_is_refused_before_the_body_is_judged(
+    installation: tuple[str, dict[str, str]], method: str, path: str, row: tuple[str, str] | None, body: Any
+) -> None:
+    assert (await ask(installation, method, path, body, VIEWER))[0] == 403
+    assert (await ask(installation, method, path, body, OPERATOR))[0] == 422
+    if row:
+        _, told = await ask(installation, "GET", f"/audit?outcome=refused&who=viewer&action={row[0]}", None, ADMIN)
+        assert row[1] in {entry["subject"] for entry in told["items"]} or not isinstance(body, dict)
+
+
 async def test_a_token_has_at_most_the_role_of_its_person(installation: tuple[str, dict[str, str]]) -> None:
     _, made = await ask(installation, "POST", "/tokens", {"name": "weak", "role": "viewer"}, ADMIN)
     address, tokens = installation

@@ -215,8 +215,10 @@ async def change_guest(
     if_match: IfMatch = "",
 ) -> Response:
     """Makes a job that changes what is given; what a running guest cannot take waits for its next stop."""
+    guest = GuestKey(server_id, vmid)
+    await services.audit.require(who, Action.CHANGE_GUEST, f"guest {guest}")
     change, digest = parse_change_request(body), if_match.strip('"')
-    return job_reply(await services.guests.change(who, GuestKey(server_id, vmid), change, key, digest))
+    return job_reply(await services.guests.change(who, guest, change, key, digest))
 
 
 @router.get(
