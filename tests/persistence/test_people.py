@@ -167,6 +167,27 @@ async def test_refusals_that_flood_are_folded_into_one_row_that_counts(database:
         assert len((await audit.page(tx, AuditFilter())).items) == 4
 
 
+async def test_refusals_about_ever_other_things_are_folded_beyond_twenty_rows(
+    database: Database, clock: FakeClock
+) -> None:
+    async def flood(first: int, many: int) -> None:
+        for number in range(first, first + many):
+            async with database.write() as tx:
+                await audit.add(tx, refused(thing=f"guest rack/{number}"))
+
+    await flood(100, 50)
+    async with database.write() as tx:
+        await audit.add(tx, refused("eve"))
+        await audit.add(tx, refused(thing="guest rack/100"))
+        rows = (await audit.page(tx, AuditFilter(who="ben"))).items
+        assert [(row.object, row.count) for row in rows[:2]] == [("many", 30), ("guest rack/119", 1)]
+        assert (len(rows), rows[-1].object, rows[-1].count) == (21, "guest rack/100", 2)
+    clock.advance(seconds=61)
+    await flood(500, 1)
+    async with database.write() as tx:
+        assert (await audit.page(tx, AuditFilter(who="ben"))).items[0].object == "guest rack/500"
+
+
 async def test_what_was_done_is_never_folded_and_is_filtered_and_paged(database: Database, clock: FakeClock) -> None:
     async with database.write() as tx:
         for number in range(7):

@@ -1,9 +1,10 @@
 """The audit: one row for each change and each refused attempt; it is only added to.
 
-Refusals that flood (same person, action and object within a minute) are folded into one row that counts.
+Refusals that flood are folded into one row that counts: those of the same person, action and object within a minute,
+and those of the same person and action beyond 20 rows within a minute, whatever they are about.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,8 @@ from comserv.persistence.paging import check_limit, decode_cursor, encode_cursor
 from comserv.persistence.tables import audit
 
 FOLD = timedelta(minutes=1)
+MOST_ROWS = 20
+MANY = "many"  # the object of a row that stands for refusals about many
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,13 @@ class AuditFilter:
 
 async def add(tx: Transaction, entry: AuditEntry) -> None:
     """Append it, at the transaction's time."""
-    if entry.outcome is Outcome.REFUSED and await _folded(tx, entry):
-        return
+    if entry.outcome is Outcome.REFUSED:
+        if await _folded(tx, entry):
+            return
+        if await _floods(tx, entry):
+            entry = replace(entry, object=MANY)
+            if await _folded(tx, entry):
+                return
     told = {name: str(getattr(entry, name)) for name in _TEXTS}
     await tx.execute(insert(audit).values(at=tx.now, last=tx.now, **told))
     tx.changed(Topic.AUDIT)
@@ -54,14 +62,23 @@ async def remove_before(tx: Transaction, before: datetime) -> int:
 
 
 async def _folded(tx: Transaction, entry: AuditEntry) -> bool:
-    same = (audit.c.who == entry.who) & (audit.c.action == entry.action) & (audit.c.object == entry.object)
-    recent = select(audit.c.id).where(same, audit.c.outcome == str(Outcome.REFUSED), audit.c.last > tx.now - FOLD)
+    recent = _recent(tx, entry).where(audit.c.object == entry.object)
     row_id = (await tx.execute(recent.order_by(audit.c.id.desc()).limit(1))).scalar()
     if row_id is None:
         return False
     counted = {"count": audit.c.count + 1, "last": tx.now, "detail": entry.detail, "address": entry.address}
     await tx.execute(update(audit).where(audit.c.id == row_id).values(counted))
     return True
+
+
+async def _floods(tx: Transaction, entry: AuditEntry) -> bool:
+    return len((await tx.execute(_recent(tx, entry).limit(MOST_ROWS))).all()) == MOST_ROWS
+
+
+def _recent(tx: Transaction, entry: AuditEntry) -> Any:
+    """The rows of this person's refusals of this action that may still count one more."""
+    same = (audit.c.who == entry.who) & (audit.c.action == entry.action)
+    return select(audit.c.id).where(same, audit.c.outcome == str(Outcome.REFUSED), audit.c.last > tx.now - FOLD)
 
 
 _TEXTS = ("who", "via", "address", "action", "object", "outcome", "detail", "job", "request_id")
