@@ -213,20 +213,24 @@ async def test_a_guest_that_is_deleted_between_two_steps_fails_the_job(comserv: 
     assert pve.guest(job.vmid or 0) is None
 
 
+async def deleted_while_cloned(comserv: Installed, pve: Pve) -> Job | None:
+    """The deletion waits for the clone's lock, and gives up after 10 s; None where the clone ended before it got it."""
+    job = await comserv.sent(await comserv.create(full_clone=True), "clone")
+    ended = ""
+    while ended != "OK" and pve.tasks("qmclone")[-1]["status"] == "running":
+        ended = pve.done("DELETE", f"/nodes/{job.node}/qemu/{job.vmid}")
+    done = await comserv.ended(job)
+    return done if ended == "OK" else None
+
+
 async def test_a_guest_that_is_deleted_while_it_is_cloned_fails_the_job(comserv: Installed, pve: Pve) -> None:
-    """The deletion waits for the clone's lock, and gives up after 10 s: who comes too early or too late tries another VM."""
     slowly(pve)
+    done = None
     for _ in range(6):
-        job = await comserv.sent(await comserv.create(full_clone=True), "clone")
-        while (ended := pve.done("DELETE", f"/nodes/{job.node}/qemu/{job.vmid}")) != "OK":
-            if pve.tasks("qmclone")[-1]["status"] != "running":
-                break
-        done = await comserv.ended(job)
-        if ended == "OK":
-            break
-    assert ended == "OK"
+        done = done or await deleted_while_cloned(comserv, pve)
+    assert done, "no deletion got the lock in time"
     assert done.error and done.error.code == "guest_gone", done
-    assert pve.guest(job.vmid or 0) is None
+    assert pve.guest(done.vmid or 0) is None
 
 
 async def test_a_guest_that_was_replaced_by_another_one_with_its_number_is_left_untouched(
