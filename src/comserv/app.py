@@ -173,6 +173,7 @@ async def _announce(
     base = listening.base_url(installation.settings, port)
     logger.info("listening", url=base)
     sessions = installation.services.sessions
+    await sessions.served_at(base)
     told = [f"Comserv listens on {base}"]
     if certificate and certificate.fingerprint:
         told.append(f"Its certificate's SHA-256 fingerprint: {certificate.fingerprint}")

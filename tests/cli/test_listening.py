@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import subprocess
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -15,7 +16,7 @@ from comserv import listening
 from comserv.api.requestids import RequestIds
 from comserv.domain.errors import ConfigurationError
 from comserv.settings import Settings
-from tests.processes import comserv_running
+from tests.processes import BIN, comserv_running, ended, environment, run_comserv
 from tests.proxmox.certificates import Authority
 
 
@@ -106,6 +107,25 @@ async def _served(client: tuple[str, int] | None, cidr: str) -> tuple[int, objec
 async def test_behind_a_proxy_nobody_else_is_served_in_the_clear(peer: str, cidr: str, told: object) -> None:
     assert await _served((peer, 1), cidr) == told
     assert (await _served(None, cidr))[0] == 403
+
+
+@pytest.mark.slow
+def test_a_set_up_link_leads_to_where_comserv_was_last_served(tmp_path: Path) -> None:
+    """Whatever the settings of the command say: `serve` may have been given another port."""
+    given = {"COMSERV_DATA_DIR": str(tmp_path), "COMSERV_PORT": "8123"}
+    assert run_comserv("setup-link", **given).out.startswith("http://127.0.0.1:8123/set-up/")
+    process = subprocess.Popen(
+        [BIN / "comserv", "serve", "--port", "0"], stdout=subprocess.PIPE, text=True, env=environment(**given)
+    )
+    try:
+        assert process.stdout is not None
+        base = process.stdout.readline().split()[-1]
+        link = run_comserv("setup-link", **given).out.strip()
+        assert link.startswith(f"{base}/set-up/") and ":8123" not in link
+        with urllib.request.urlopen(link, timeout=10) as page:
+            assert page.status == 200
+    finally:
+        ended(process)
 
 
 def _own_addresses() -> list[str]:

@@ -17,7 +17,8 @@ def setup_link(json: Json = False) -> None:
     chosen = settings()
 
     async def work(services: "Services", _actor: "Actor") -> str:
-        return await services.sessions.make_setup_link()
+        served = await services.sessions.base_url()  # `serve` may have been given another port than these settings
+        return f"{served or base_url(chosen, chosen.port)}/set-up/{await services.sessions.make_setup_link()}"
 
-    link = f"{base_url(chosen, chosen.port)}/set-up/{act(work)}"
+    link = act(work)
     print_json({"link": link}) if json else say(link)

@@ -1,4 +1,4 @@
-"""Facts about the database itself by name; first of all, which key it belongs to."""
+"""Facts about the database itself by name: first of all, which key it belongs to, and where Comserv was last served."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from comserv.persistence.database import Transaction
 
 KEY_CHECK = "key_check"
+BASE_URL = "base_url"
 
 
 async def get(tx: Transaction, name: str) -> str | None:

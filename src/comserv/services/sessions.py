@@ -11,7 +11,7 @@ from comserv.domain.errors import Conflict, NotFound, Unauthenticated
 from comserv.domain.person import Action, Actor, Person, Role, lower
 from comserv.domain.session import Attempts
 from comserv.domain.signin import check_person_name, delay_after
-from comserv.persistence import attempts, audit, people, sessions
+from comserv.persistence import attempts, audit, meta, people, sessions
 from comserv.persistence.database import Database, Transaction
 from comserv.services.passwords import Passwords
 from comserv.services.permission import permit, write_audit
@@ -62,6 +62,16 @@ class Sessions:
                 )
             await sessions.add_setup_link(tx, token, tx.now + SETUP_LINK_LASTS)
         return token
+
+    async def served_at(self, base_url: str) -> None:
+        """Remembers where people reach Comserv, for the links that commands print."""
+        async with self._db.write() as tx:
+            await meta.put(tx, meta.BASE_URL, base_url)
+
+    async def base_url(self) -> str:
+        """Where it was last served; empty before that."""
+        async with self._db.read() as tx:
+            return await meta.get(tx, meta.BASE_URL) or ""
 
     async def check_setup_link(self, token: str) -> bool:
         """Whether it is good; does not use it up."""
