@@ -113,7 +113,7 @@ def sign_in_link(
     hours: Annotated[float, typer.Option(help="How long it is good.", min=0.01, max=168)] = 24,
     json: Json = False,
 ) -> None:
-    """Print the path of a link that signs somebody in without a password, for example on a demo or after a lost password."""
+    """Print the path of a link that signs somebody in without a password, as often as it is opened until it expires."""
 
     async def work(services: "Services", actor: "Actor") -> str:
         from datetime import timedelta

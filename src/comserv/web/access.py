@@ -1,4 +1,4 @@
-"""Coming in and going out: sign-in, the one-time links of set-up and of the demo, sign-out."""
+"""Coming in and going out: sign-in, the one-time link of set-up, links that sign in until they expire, sign-out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -78,7 +78,7 @@ def router(web: Web) -> APIRouter:
 
     @routes.get("/sign-in/link/{token}")
     async def enter(request: Request, token: str) -> Response:
-        """The demo's one-time link."""
+        """A link that signs in as often as it is opened, until it expires or the person's sessions are ended."""
         known = web.cookies.read(request)
         if known and await sessions.visitor(known):
             return RedirectResponse(links.overview(), 303)
