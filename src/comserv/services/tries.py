@@ -5,7 +5,7 @@ from datetime import datetime
 
 from comserv.domain.errors import TooManyAttempts
 from comserv.domain.session import Attempts
-from comserv.domain.signin import delay_after
+from comserv.domain.signin import next_try
 from comserv.persistence import attempts
 from comserv.persistence.database import Database
 
@@ -23,9 +23,7 @@ async def count_try(database: Database, name: str, address: str) -> Attempts:
 
 def slow_down(known: Attempts, now: datetime) -> None:
     """The delay grows with each failure, for the name and for the address; nobody is locked out for good."""
-    last = max((at for at in (known.last_by_name, known.last_by_address) if at), default=None)
-    if last is None:
-        return
-    left = (last + delay_after(known) - now).total_seconds()
+    free = next_try(known)
+    left = (free - now).total_seconds() if free else 0
     if left > 0:
         raise TooManyAttempts(f"The next try is taken in {math.ceil(left)} s.", retry_after=math.ceil(left))
