@@ -32,7 +32,7 @@ async def sweeps() -> list[Comparison]:
 
 
 BENCHMARKS: dict[str, Callable[[], list[Comparison]]] = {
-    "creation": lambda: asyncio.run(creation.measure(5, 6)),
+    "creation": lambda: asyncio.run(creation.measure(5, 5)),
     "sweep": lambda: asyncio.run(sweeps()),
     "list": lambda: asyncio.run(listing.measure(5)),
     "start": lambda: starting.measure(3, 5),
