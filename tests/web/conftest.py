@@ -71,9 +71,12 @@ def site(told: Told) -> Iterator[Site]:
     site.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's chromium; where it is missing, `make test` says the line that brings it."""
+    """Debian's chromium; where it is missing, `make test` says the line that brings it.
+
+    Of one module: Playwright's loop runs in this thread as long as it lives, and no other could then.
+    """
     chromium = shutil.which("chromium")
     assert chromium, "chromium is missing: apt-get install chromium"
     with sync_playwright() as playwright:
