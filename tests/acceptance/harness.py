@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from tests.processes import BIN, PASSWORD, environment
 
 T = TypeVar("T")
 SPEED = 10  # of the simulated server; the outcome wait is shortened alike
-SETTINGS = {"COMSERV_OUTCOME_WAIT": "4", "COMSERV_PROOF_WAIT": "60"}
+SETTINGS = {"COMSERV_OUTCOME_WAIT": "7", "COMSERV_PROOF_WAIT": "60"}
 STARTED_WITHIN = 90.0
 SHOWN_LINES = 120
 WITH_US = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
@@ -110,6 +111,10 @@ class Simulated:
 
     async def requests(self) -> list[dict[str, Any]]:
         return await self.control("GET", "requests")
+
+    async def sent(self) -> Counter[tuple[str, str]]:
+        """How often each (method, path) was sent and came to an end, one way or another."""
+        return Counter((row["method"], row["path"]) for row in await self.requests())
 
     async def break_with(self, *rules: Mapping[str, Any]) -> None:
         if rules:

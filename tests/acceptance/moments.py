@@ -3,6 +3,7 @@
 Seconds are those of a real server, as the rules' are: the simulated one divides them by its speed.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
@@ -11,7 +12,9 @@ from typing import Any, Literal
 from tests.acceptance.creations import Creation
 
 STEPS = ("reserve", "clone", "configure", "grow", "start", "prove")
-LATE = 20  # seconds that a call is under way; carried out well before the outcome of a lost reply is concluded
+WRITES = ("clone", "configure", "grow", "start")
+LATE = 50  # seconds that a call is under way: longer than a restart, and less than until its outcome is concluded
+SLOW = 15  # seconds of an answer that comes, late
 PENDING = 30  # seconds that a reading is under way
 
 Rule = dict[str, Any]
@@ -71,6 +74,14 @@ def call_of(step: str, creation: Creation) -> dict[str, str]:
         "prove": {"method": "POST", "path": rf"{guest}/agent/ping$"},
         "reserve": {"method": "GET", "path": r"/cluster/nextid$"},
     }[step]
+
+
+def times_sent(sent: Mapping[tuple[str, str], int], step: str, creation: Creation) -> int:
+    """How often the step's write was sent, of all that was (`Simulated.sent`)."""
+    call = call_of(step, creation)
+    return sum(
+        times for (method, path), times in sent.items() if method == call["method"] and re.search(call["path"], path)
+    )
 
 
 def reading_of(step: str, creation: Creation) -> dict[str, Any]:
@@ -173,7 +184,7 @@ def lost(step: str, kind: str, creation: Creation, tag: str) -> Rule:
         "inner_carried_out": {"effect": "status", "status": 596, "text": "Broken pipe", "carried_out": True},
         "inner": {"effect": "status", "status": 596, "text": "Broken pipe"},
         "garbage": {"effect": "garbage"},
-        "late": {"effect": "delay", "seconds": LATE},
+        "late": {"effect": "delay", "seconds": SLOW},
         "slow": {"effect": "task_slow", "factor": slowness(step, creation)},
         "refused": {"effect": "status", "status": 500, "text": "unable to do that today"},
     }

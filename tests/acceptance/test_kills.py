@@ -12,14 +12,16 @@ from random import Random
 import pytest
 
 from tests.acceptance.campaign import Campaign, Tally
-from tests.acceptance.harness import instance, logs_shown, register, simulated
-from tests.acceptance.moments import STEPS, grid
+from tests.acceptance.creations import chosen
+from tests.acceptance.harness import SPEED, Simulated, instance, logs_shown, register, simulated, until
+from tests.acceptance.moments import STEPS, WRITES, call_of, grid, times_sent
 from tests.acceptance.rows import Rows
 from tests.databases import ENGINES, Cluster
 
 SEED = os.environ.get("COMSERV_TEST_SEED", "1")
 KILLS = int(os.environ.get("COMSERV_TEST_KILLS", "60"))
 LANES = 2  # installations beside each other: while one starts anew, the other works
+ARRIVES_AFTER = 20  # seconds that a call is under way, longer than any restart
 AT_ONCE = 5  # creations in a round
 
 
@@ -93,3 +95,63 @@ def _aims(random: Random, number: int, wanted: int) -> list[tuple[str, str]]:
     while len(found) < wanted:
         found += random.sample(part, len(part))
     return found[:wanted]
+
+
+@pytest.mark.slow
+@pytest.mark.anyio
+async def test_a_call_that_arrives_after_the_restart_is_waited_for_and_not_sent_again(tmp_path: Path) -> None:
+    """All four writes are under way at the kill, and reach the server only when the new process has looked for them."""
+    folder, random = tmp_path / "comserv", Random(SEED)
+    rows = Rows(f"sqlite+aiosqlite:///{folder / 'comserv.db'}")
+    with logs_shown(tmp_path):
+        async with (
+            simulated(tmp_path / "server", "--guests", "3", "--templates", str(len(WRITES) + 1)) as server,
+            instance(folder, COMSERV_OUTCOME_WAIT="30") as comserv,
+        ):
+            try:
+                await comserv.start()
+                await register(comserv, server)
+                campaign = Campaign(comserv, server, rows, random)
+                await campaign.open()
+                await _under_way_at_the_kill(campaign, random)
+            finally:
+                rows.close()
+
+
+async def _under_way_at_the_kill(campaign: Campaign, random: Random) -> None:
+    server = campaign.server
+    made = [
+        chosen(random, number, server.templates[number], vmid=2000 + number, disk_gb=9, start_after_creation=True)
+        for number in range(len(WRITES))
+    ]
+    await server.break_with(
+        *(
+            {
+                "match": call_of(step, creation),
+                "effect": "delay",
+                "seconds": ARRIVES_AFTER * SPEED,
+                "times": 1,
+                "tag": step,
+            }
+            for step, creation in zip(WRITES, made, strict=True)
+        )
+    )
+    carrying_out = asyncio.create_task(campaign.carry_out(made))
+    try:
+        await until("all writes are under way", lambda: _all_under_way(server), ARRIVES_AFTER - 1)
+        arrived = time.monotonic() + ARRIVES_AFTER + 1
+        await campaign.kill()
+        assert [campaign.tally.hits[step, "sent"] for step in WRITES] == [1] * len(WRITES)
+        await carrying_out
+        await asyncio.sleep(arrived - time.monotonic())  # a call that was sent again too early would have overtaken it
+    finally:
+        carrying_out.cancel()
+        await asyncio.gather(carrying_out, return_exceptions=True)
+    sent = await server.sent()
+    assert {(step, creation.name): times_sent(sent, step, creation) for step in WRITES for creation in made} == {
+        (step, creation.name): 1 for step in WRITES for creation in made
+    }
+
+
+async def _all_under_way(server: Simulated) -> bool:
+    return not await server.unspent()

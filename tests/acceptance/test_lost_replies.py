@@ -3,8 +3,6 @@
 All run at once on one server, each with a template's clone of its own kind; how often each call was really sent is counted there.
 """
 
-import re
-from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +14,9 @@ from tests.acceptance import moments
 from tests.acceptance.campaign import Campaign
 from tests.acceptance.creations import chosen
 from tests.acceptance.harness import Instance, Simulated, instance, logs_shown, register, simulated
+from tests.acceptance.moments import WRITES
 from tests.acceptance.rows import Rows
 
-WRITES = ("clone", "configure", "grow", "start")
 SENT = {  # how often the call is sent in all: again only where it was not carried out
     "drop_before": 2,
     "drop_after": 1,
@@ -77,13 +75,14 @@ async def test_a_lost_reply_is_no_failure_and_nothing_is_made_twice(estate: Esta
     await estate.campaign.carry_out(made)
 
     assert not await estate.server.unspent(), "every reply was lost as planned"
-    sent = await _sent(estate.server)
+    sent = await estate.server.sent()
     wrong = []
     for creation, (step, kind) in zip(made, CASES, strict=True):
         for write in WRITES:
             wanted = SENT[kind] if write == step else 1
-            if sent[creation.number, write] != wanted:
-                wrong.append(f"{step} {kind}: {write} was sent {sent[creation.number, write]} times, not {wanted}")
+            times = moments.times_sent(sent, write, creation)
+            if times != wanted:
+                wrong.append(f"{step} {kind}: {write} was sent {times} times, not {wanted}")
     assert not wrong, "\n".join(wrong)
 
 
@@ -107,25 +106,8 @@ async def test_a_refusal_in_words_fails_the_job_at_once_with_these_words_and_a_r
     await estate.campaign.carry_out(made)
 
     assert [creation.retries for creation in made] == [1] * len(WRITES)
-    sent = await _sent(estate.server)
+    sent = await estate.server.sent()
     for creation, step in zip(made, WRITES, strict=True):
-        assert {write: sent[creation.number, write] for write in WRITES} == {
+        assert {write: moments.times_sent(sent, write, creation) for write in WRITES} == {
             write: 2 if write == step else 1 for write in WRITES
         }
-
-
-async def _sent(server: Simulated) -> Counter[tuple[int, str]]:
-    """How often each creation's (number, step) was sent; a clone is known by its template."""
-    found: Counter[tuple[int, str]] = Counter()
-    patterns = {
-        "configure": ("POST", r"/qemu/(\d+)/config$"),
-        "grow": ("PUT", r"/qemu/(\d+)/resize$"),
-        "start": ("POST", r"/qemu/(\d+)/status/start$"),
-    }
-    for request in await server.requests():
-        if request["method"] == "POST" and (clone := re.search(r"/qemu/(\d+)/clone$", request["path"])):
-            found[server.templates.index(int(clone[1])), "clone"] += 1
-        for step, (method, pattern) in patterns.items():
-            if request["method"] == method and (told := re.search(pattern, request["path"])):
-                found[int(told[1]) - 2000, step] += 1
-    return found
