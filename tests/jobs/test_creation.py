@@ -66,6 +66,13 @@ async def test_the_calls_behind_a_creation_are_kept_with_the_password_masked(com
     assert PASSWORD not in str(calls) and PASSWORD not in str(job)
 
 
+async def test_a_task_that_repeats_the_password_does_not_bring_it_into_the_job(comserv: Installed, pve: Pve) -> None:
+    pve.fault("task_fail", {"method": "POST", "path": "/config$"}, exitstatus=f"what is {PASSWORD}?", times=1)
+    job = await comserv.ended(await comserv.create(cloud_init={"user": "ops", "password": PASSWORD}))
+    assert job.error and job.error.proxmox and "•••" in job.error.proxmox.message
+    assert PASSWORD not in await comserv.everything_written()
+
+
 async def test_a_full_clone_on_the_storage_asked_for_takes_nothing_of_the_template(
     comserv: Installed, pve: Pve
 ) -> None:

@@ -339,8 +339,9 @@ async def test_a_failed_reply_is_recorded_with_its_first_4_kb_and_without_secret
     refusal = reply(None, 500, "x", message=f"no {SECRET} " + "y" * 9000)
     watcher = Watcher()
     async with scripted(refusal) as server, client_at(server.address) as client:
-        with pytest.raises(ProxmoxError):
+        with pytest.raises(ProxmoxError) as refused:
             await clone(client.observed(watcher))
+    assert refused.value.proxmox and SECRET not in refused.value.proxmox.message + str(refused.value)
     (record,) = watcher.records
     assert record.status == 500
     assert len(record.reply) == 4096

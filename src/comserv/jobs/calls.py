@@ -5,7 +5,7 @@ is entered again finds it there and looks first; `domain/lostreply.py` says what
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -52,6 +52,7 @@ from comserv.jobs.story import CancelRequested, Hold, StepFailed
 from comserv.jobs.taskwatch import TaskWatch
 from comserv.persistence import jobcalls
 from comserv.proxmox.client import Client
+from comserv.proxmox.encoding import masked_text
 
 log = structlog.get_logger()
 LOOK_EVERY = 2.0  # seconds between two looks while an outcome is unknown
@@ -105,8 +106,11 @@ class Refused(Exception):
 class Caller:
     """Carries out the calls of one run. doing: a noun with its object for people, "The clone of web-01"."""
 
-    def __init__(self, run: Run, client: Client, watch: TaskWatch, outcome_wait: timedelta) -> None:
-        self.run, self.client, self._watch, self._wait = run, client, watch, outcome_wait
+    def __init__(
+        self, run: Run, client: Client, watch: TaskWatch, outcome_wait: timedelta, secrets: tuple[str, ...] = ()
+    ) -> None:
+        """secrets: masked wherever they stand in what a task says."""
+        self.run, self.client, self._watch, self._wait, self._secrets = run, client, watch, outcome_wait, secrets
 
     async def task(
         self,
@@ -256,12 +260,14 @@ class Caller:
 
     async def _follow(self, step: StepRun, upid: Upid, look: Look, doing: str) -> TaskStatus | None:
         async def listen(lines: tuple[str, ...]) -> None:
+            lines = tuple(masked_text(line, self._secrets) for line in lines)
             if lines != step.now.log:
                 await step.progress(log=lines, percent=_percent(lines))
             await self._stop_if_asked(upid)
 
         try:
-            return await self._watch.ended(upid, listen, self.client)
+            status = await self._watch.ended(upid, listen, self.client)
+            return replace(status, exitstatus=masked_text(status.exitstatus, self._secrets))
         except TaskMissing:
             outcome = await self.look(look, self._sent(step, self.run.now()))
             if isinstance(outcome, AlreadySo | Adopt):

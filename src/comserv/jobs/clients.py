@@ -9,6 +9,8 @@ from comserv.persistence.changes import Topic
 from comserv.persistence.database import Database
 from comserv.proxmox.client import Client
 
+CALLS_END_WITHIN = 120.0  # seconds; no call of ours is waited for longer
+
 
 class Clients:
     """Shared by sweeps, stories and plans, so that the limits per server hold for all of them together."""
@@ -16,7 +18,8 @@ class Clients:
     def __init__(self, database: Database) -> None:
         self._db = database
         self._clients: dict[str, Client] = {}
-        self._old: list[Client] = []
+        self._old: set[Client] = set()
+        self._closing: set[asyncio.Task[None]] = set()
         self._making = asyncio.Lock()
 
     async def of(self, server_id: str) -> Client:
@@ -53,10 +56,25 @@ class Clients:
         async with self._db.read() as tx:
             current: Server | None = next((s for s in await servers.every(tx) if s.id == server_id), None)
         if current is None or current.revision != client.server.revision:
-            self._old.append(self._clients.pop(server_id))
+            self._retire(self._clients.pop(server_id))
+
+    def _retire(self, client: Client) -> None:
+        """Closed once the calls that are under way have had their time."""
+
+        async def close_later() -> None:
+            await asyncio.sleep(CALLS_END_WITHIN)
+            self._old.discard(client)
+            await client.close()
+
+        self._old.add(client)
+        closing = asyncio.create_task(close_later())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     async def close(self) -> None:
         """Ends all connections."""
+        for closing in self._closing:
+            closing.cancel()
         for client in [*self._clients.values(), *self._old]:
             await client.close()
         self._clients.clear()

@@ -26,7 +26,8 @@ class Workplace:
     async def caller(self, run: Run, secrets: Callable[[], tuple[str, ...]] = tuple) -> Caller:
         """Raises NotFound where the server is not registered any more, Conflict where it is disabled."""
         client = await self.clients.of(run.job.server)
-        return Caller(run, client.observed(Recorder(run), secrets()), self.watch(client), self.outcome_wait)
+        hidden = secrets()
+        return Caller(run, client.observed(Recorder(run), hidden), self.watch(client), self.outcome_wait, hidden)
 
     def watch(self, client: Client) -> TaskWatch:
         """One per client, so that two jobs on one node share its poller."""

@@ -1,5 +1,6 @@
 """What is sent: a call's path and parameters in Proxmox's own encoding, and the same with its secrets masked."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
@@ -60,10 +61,11 @@ def masked(parameters: Parameters, secrets: Iterable[str] = ()) -> dict[str, str
 
 
 def masked_text(text: str, secrets: Iterable[str]) -> str:
-    """Every occurrence of a secret of at least 4 characters is masked, also in its encoded form."""
+    """Every occurrence of a secret of at least 4 characters is masked, also as it stands in an address or in JSON."""
     for secret in secrets:
         if len(secret) >= 4:
-            text = text.replace(secret, MASK).replace(quote(secret, safe=""), MASK)
+            for spelling in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1]):
+                text = text.replace(spelling, MASK)
     return text
 
 

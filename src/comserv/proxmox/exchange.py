@@ -2,6 +2,7 @@
 errors in the words of the domain, and replies decoded."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, Protocol, TypeVar, cast
@@ -90,7 +91,7 @@ class Exchange:
         except ProxmoxError as error:
             await self._record(call, at, began, None, error.detail)
             raise
-        error = error_of(reply, self.server_id, call.changes)
+        error = error_of(self._without_secrets(reply), self.server_id, call.changes)
         await self._record(call, at, began, reply, "")
         if error:
             raise error
@@ -102,6 +103,12 @@ class Exchange:
             return decode(reply.body, of)
         except msgspec.DecodeError as error:
             raise unreadable(self.server_id, str(error), reply, changes) from error
+
+    def _without_secrets(self, reply: Reply) -> Reply:
+        """A refusal may repeat what was sent; its words are kept and shown."""
+        if reply.status < 300 or not self._secrets:
+            return reply
+        return replace(reply, body=masked_text(reply.body.decode("utf-8", "replace"), self._secrets).encode())
 
     async def _record(self, call: Call, at: datetime, began: float, reply: Reply | None, failure: str) -> None:
         if self._observer is None:

@@ -265,4 +265,8 @@ def _laid_over(guest: Guest, fields: Mapping[str, Any]) -> Guest:
 
 
 def _words(fields: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(value) for name, value in fields.items() if name in _SHOWN}
+    return {
+        name: ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        for name, value in fields.items()
+        if name in _SHOWN
+    }
