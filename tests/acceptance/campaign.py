@@ -19,6 +19,7 @@ from tests.acceptance.rows import Rows
 
 ENDS_WITHIN = 90.0  # seconds for a round's jobs once nobody is killed any more
 COME_WITHIN = 150.0  # seconds for all moments of a round
+LOOK_EVERY = 0.03  # seconds
 LOST_SHARE = 0.45  # of creations that lose a reply besides
 
 
@@ -159,7 +160,7 @@ class Campaign:
             come, gone = await self.come(targets)
             targets = [one for one in targets if one not in come and one not in gone]
             if not come:
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(LOOK_EVERY)
                 continue
             await asyncio.sleep(min(target.after for target, _ in come) / 1000)
             self.tally.aimed.update((target.step, target.name) for target, _ in come)
