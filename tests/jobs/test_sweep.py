@@ -1,6 +1,7 @@
 """Sweeps: what is known of a server stays with its age when it is gone, costs others nothing, and is written only if it changed."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -157,8 +158,16 @@ async def test_addresses_are_read_from_cloud_init_and_from_the_agent(
     address = running["addresses"][0].partition("/")[0]
     await comserv.eventually(lambda: known(running["vmid"]).get(address) is not None, 20)
     await comserv.eventually(lambda: known(4400) == {mine: "cloud-init"}, 20)
-    page = await comserv.services.guests.list(ADMIN, GuestQuery(text=mine))
-    assert [view.guest.name for view in page.items] == ["by-hand"]
+
+    async def named() -> bool:
+        """Its name is told by Proxmox's next round only."""
+        page = await comserv.services.guests.list(ADMIN, GuestQuery(text=mine))
+        return [view.guest.name for view in page.items] == ["by-hand"]
+
+    end = time.monotonic() + 20
+    while not await named():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.1)
     assert "address_taken" in await comserv.plan(network=static(mine))
     pve.done("DELETE", f"/nodes/{home}/qemu/4400")
     await comserv.eventually(lambda: known(4400) == {})

@@ -348,6 +348,18 @@ async def test_a_failed_reply_is_recorded_with_its_first_4_kb_and_without_secret
     assert SECRET not in record.reply and "no ••• yyy" in record.reply
 
 
+async def test_only_the_call_that_began_a_task_is_recorded_with_it(scripted: MakeServer, client_at: MakeClient) -> None:
+    """Else one job's look at the list would claim the tasks of all the others."""
+    watcher = Watcher()
+    listed = reply([{"upid": UPID, "status": "OK", "endtime": 1764000000}])
+    routes = {"GET /nodes/pve1/tasks": listed, "POST /nodes/pve1/qemu/9000/clone": reply(UPID)}
+    async with scripted(routes=routes) as server, client_at(server.address) as client:
+        view = client.observed(watcher)
+        assert len(await view.node("pve1").tasks.list()) == 1
+        await clone(view)
+    assert [(record.method, record.upid) for record in watcher.records] == [("GET", ""), ("POST", UPID)]
+
+
 async def test_each_try_is_recorded(scripted: MakeServer, client_at: MakeClient) -> None:
     watcher = Watcher()
     async with scripted(close, VERSION) as server, client_at(server.address) as client:

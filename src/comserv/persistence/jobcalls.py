@@ -36,6 +36,8 @@ async def of_others(tx: Transaction, job_id: str, upids: Sequence[str]) -> froze
     found: set[str] = set()
     for table in (job_calls, job_steps):
         mine = select(table.c.upid).where(table.c.upid.in_(upids), table.c.job != job_id)
+        if table is job_calls:
+            mine = mine.where(job_calls.c.method != "GET")
         found |= {row.upid for row in await tx.execute(mine)} if upids else set()
     return frozenset(found)
 

@@ -123,7 +123,7 @@ class Exchange:
                 parameters=masked(call.parameters, self._secrets),
                 status=reply.status if reply else None,
                 ms=(perf_counter() - began) * 1000,
-                upid="" if bad else _upid_in(body),
+                upid=_upid_in(body) if call.changes and not bad else "",
                 reply=self._refusal(reply, body) if bad else "",
             )
         )
@@ -134,6 +134,7 @@ class Exchange:
 
 
 def _upid_in(body: str) -> str:
+    """The task that a change began. A read names tasks too, in lists: those belong to whoever began them."""
     start = body.find('"UPID:')
     return body[start + 1 : body.find('"', start + 1)] if start >= 0 and len(body) < 1024 else ""
 
