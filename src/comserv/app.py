@@ -5,7 +5,7 @@ import contextlib
 import gc
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from types import FrameType
@@ -21,6 +21,7 @@ from comserv.api.application import mounted
 from comserv.api.requestids import RequestIds
 from comserv.installation import Installation, open_installation, wire
 from comserv.jobs.addresses import Addresses
+from comserv.jobs.background import kept_going
 from comserv.jobs.change import change
 from comserv.jobs.engine import Engine
 from comserv.jobs.owner import FolderOwner, Owner
@@ -66,13 +67,14 @@ async def running(installation: Installation) -> AsyncIterator[None]:
     owner.watch(sweeps)
     owner.watch(Addresses(database, installation.clients))
     kept = timedelta(days=settings.job_retention_days), timedelta(days=settings.audit_retention_days)
-    background = [
-        asyncio.create_task(installation.estate.follow(), name="estate"),
-        asyncio.create_task(installation.clients.follow(), name="clients"),
-        asyncio.create_task(installation.services.live.run(), name="live"),
-        asyncio.create_task(sweeps.follow(), name="sweeps"),
-        asyncio.create_task(keep_up(database, *kept), name="upkeep"),
-    ]
+    works: dict[str, Callable[[], Awaitable[None]]] = {
+        "estate": installation.estate.follow,
+        "clients": installation.clients.follow,
+        "live": installation.services.live.run,
+        "sweeps": sweeps.follow,
+        "upkeep": lambda: keep_up(database, *kept),
+    }
+    background = [asyncio.create_task(kept_going(name, work), name=name) for name, work in works.items()]
     await engine.start()
     try:
         await owner.start()

@@ -138,7 +138,7 @@ async def carry_out(server: Server, request: Request, method: Method, values: di
         return success(data, extra, request.form, privileged)
     except ApiError as error:
         return await refused(server, error, request.form, method.protected)
-    except Exception:
+    except Exception:  # the outermost edge of a call: the reply is a 500, as a broken daemon's
         logging.getLogger(__name__).exception("%s %s broke", request.method, request.path)
         return failure(ApiError(500, "internal error of the simulator"), request.form)
 

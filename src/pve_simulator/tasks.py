@@ -101,7 +101,7 @@ class Tasks:
             run.log(f"TASK ERROR: {text}")
             self._end(task, text)
             return
-        except Exception:
+        except Exception:  # the outermost edge of a task: it fails, and the world goes on
             logging.getLogger(__name__).exception("worker of %s broke", task.upid)
             run.log("TASK ERROR: internal error of the simulator")
             self._end(task, "internal error of the simulator")

@@ -58,7 +58,7 @@ class Addresses:
                 except (DatabaseUnavailable, NotFound, Conflict) as error:
                     log.info("addresses were not read", detail=error.detail)
                     due = None
-                except Exception:
+                except Exception:  # the outermost edge of this loop: it goes on, and the log tells
                     log.exception("reading addresses failed with a fault of ours")
                     due = None
                 await asyncio.sleep(self._pause if due else REST)

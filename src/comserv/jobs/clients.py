@@ -42,12 +42,16 @@ class Clients:
     async def follow(self) -> None:
         """Forgets clients of servers that changed; runs until it is cancelled. Calls that are under way end as they began."""
         async with self._db.changes.subscribe(Topic.SERVER) as changes:
+            await self._refresh_all()
             async for change in changes:
                 if change.topic is Topic.ALL:
-                    for server_id in list(self._clients):
-                        await self._refresh(server_id)
+                    await self._refresh_all()
                 else:
                     await self._refresh(change.key)
+
+    async def _refresh_all(self) -> None:
+        for server_id in list(self._clients):
+            await self._refresh(server_id)
 
     async def _refresh(self, server_id: str) -> None:
         client = self._clients.get(server_id)

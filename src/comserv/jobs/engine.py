@@ -178,7 +178,7 @@ class Engine:
                     log.warning("jobs cannot be read", detail=error.detail)
                     await asyncio.sleep(AGAIN_SECONDS)
                     changes.put(EVERYTHING)
-                except Exception:
+                except Exception:  # the outermost edge of this loop: it goes on, and the log tells
                     log.exception("looking for jobs failed, it is tried again")
                     await asyncio.sleep(AGAIN_SECONDS)
                     changes.put(EVERYTHING)
@@ -257,7 +257,7 @@ class Engine:
             return self._database.clock() + timedelta(seconds=AGAIN_SECONDS)
         except LostOwnership:
             raise
-        except Exception:
+        except Exception:  # the outermost edge of one job: the others go on
             log.exception("the engine failed, the job is entered again")
             return self._database.clock() + timedelta(seconds=AGAIN_AFTER_FAULT_SECONDS)
 
@@ -302,7 +302,7 @@ class Engine:
             raise
         except ComservError as error:
             return _Ending(JobState.FAILED, problem=error.problem())
-        except Exception as error:
+        except Exception as error:  # the outermost edge of a story: its job fails and says so
             log.exception("a story failed with a fault of ours")
             return _Ending(JobState.FAILED, problem=_fault(run.job, error))
 

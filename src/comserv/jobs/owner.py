@@ -139,7 +139,7 @@ class FolderOwner(Holdings):
                 except DatabaseUnavailable as error:
                     log.warning("servers cannot be read", detail=error.detail)
                     await asyncio.sleep(RETRY_SECONDS)
-                except Exception:
+                except Exception:  # the outermost edge of this loop: it goes on, and the log tells
                     log.exception("owning servers failed, it is tried again")
                     await asyncio.sleep(RETRY_SECONDS)
 

@@ -72,7 +72,7 @@ class SharedOwner(Holdings):
                     await self._own_with(locks)
             except DatabaseUnavailable as error:
                 log.warning("no connection for owning servers", detail=error.detail)
-            except Exception:
+            except Exception:  # the outermost edge of this loop: it goes on, and the log tells
                 log.exception("owning servers failed, it is begun anew")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._leave.wait(), RENEW_SECONDS)

@@ -76,7 +76,7 @@ class Sweeps:
                 except DatabaseUnavailable as error:
                     log.warning("the sweep could not be kept", detail=error.detail)
                     wait = RETRY_WHILE_CLOSED
-                except Exception:
+                except Exception:  # the outermost edge of this loop: it goes on, and the log tells
                     log.exception("a sweep failed with a fault of ours")
                     wait = self._every
                 await self._sleep(lease.server, wait)
