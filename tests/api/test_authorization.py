@@ -166,6 +166,37 @@ async def test_whoever_may_not_is_refused_before_the_body_is_judged(
         assert row[1] in {entry["subject"] for entry in told["items"]} or not isinstance(body, dict)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        (method, path, body)
+        for method, path, body, least in TABLE
+        if body and least in (OPERATOR, ADMIN) and "token" not in path
+    ],
+)
+@pytest.mark.parametrize("spoilt", [{"colour": "red"}, [], "nothing"], ids=str)
+async def test_the_role_comes_before_every_fault_of_a_body(
+    installation: tuple[str, dict[str, str]], method: str, path: str, body: Any, spoilt: Any
+) -> None:
+    status, told = await ask(installation, method, path, spoilt, VIEWER)
+    assert status == 403 and told["code"] == "forbidden", told
+    assert "fields" not in told or not told["fields"]
+
+
+async def test_a_refusal_before_the_body_was_understood_is_audited_too(
+    installation: tuple[str, dict[str, str]],
+) -> None:
+    for method, path, subject in (
+        ("POST", "/guests/rack/978/power", "guest rack/978"),
+        ("PATCH", "/servers/unread", "server unread"),
+        ("PATCH", "/people/unread", "person unread"),
+        ("POST", "/servers", "servers"),
+    ):
+        assert (await ask(installation, method, path, {"colour": "red"}, VIEWER))[0] == 403
+        _, told = await ask(installation, "GET", "/audit?outcome=refused&who=viewer", None, ADMIN)
+        assert subject in {row["subject"] for row in told["items"]}, told
+
+
 async def test_a_token_has_at_most_the_role_of_its_person(installation: tuple[str, dict[str, str]]) -> None:
     _, made = await ask(installation, "POST", "/tokens", {"name": "weak", "role": "viewer"}, ADMIN)
     address, tokens = installation

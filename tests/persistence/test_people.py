@@ -216,7 +216,8 @@ async def test_failed_sign_ins_are_counted_per_name_and_address_until_a_good_one
         await attempts.failed(tx, "Anna", "10.0.0.1")
         assert await attempts.failed(tx, "anna", "10.0.0.2") == Attempts(2, 1, tx.now, tx.now)
         assert await attempts.failed(tx, "ben", "10.0.0.2") == Attempts(1, 2, tx.now, tx.now)
-        await attempts.succeeded(tx, "anna", "10.0.0.1")
+        counted = await attempts.known(tx, "anna", "10.0.0.1")
+        await attempts.succeeded(tx, "anna", "10.0.0.1", Attempts(1), counted)
         assert await attempts.known(tx, "anna", "10.0.0.1") == Attempts()
         assert (await attempts.known(tx, "ben", "10.0.0.2")).by_address == 2
     clock.advance(hours=2)
@@ -234,5 +235,20 @@ async def test_whoever_has_a_network_of_ipv6_addresses_counts_as_one(database: D
         assert (await attempts.failed(tx, "dora", "::ffff:10.0.0.1")).by_address == 1
         assert (await attempts.failed(tx, "eve", "10.0.0.1")).by_address == 2
         assert (await attempts.failed(tx, "finn", "::ffff:10.0.0.2")).by_address == 1
-        await attempts.succeeded(tx, "ben", "2001:db8:0:1::3")
-        assert (await attempts.known(tx, "anna", "2001:db8:0:1::1")).by_address == 0
+        counted = await attempts.known(tx, "ben", "2001:db8:0:1::3")
+        await attempts.succeeded(tx, "ben", "2001:db8:0:1::3", Attempts(0, 1), counted)
+        assert (await attempts.known(tx, "anna", "2001:db8:0:1::1")).by_address == 1
+
+
+async def test_a_good_sign_in_takes_back_only_itself_from_its_address(database: Database, clock: FakeClock) -> None:
+    """Whoever has one account cannot wipe out what was tried on others from there."""
+    async with database.write() as tx:
+        for number in range(9):
+            await attempts.failed(tx, f"victim{number}", "10.0.0.1")
+        failed_at = tx.now
+    clock.advance(minutes=5)
+    async with database.write() as tx:
+        before = await attempts.known(tx, "mallory", "10.0.0.1")
+        counted = await attempts.failed(tx, "mallory", "10.0.0.1")
+        await attempts.succeeded(tx, "mallory", "10.0.0.1", before, counted)
+        assert await attempts.known(tx, "mallory", "10.0.0.1") == Attempts(0, 9, None, failed_at)

@@ -60,7 +60,9 @@ def answers(
         problems = (401, 403, *problems) if NEEDED[needs] != "viewer" else (401, *problems)
     responses: dict[int | str, Any] = {status: good, **{code: problem(code) for code in sorted(set(problems))}}
     responses["default"] = {"description": "Any other problem", "content": {MEDIA_TYPE: {"schema": PROBLEM}}}
-    extra: dict[str, Any] = {"x-comserv-role": str(NEEDED[needs])} if needs is not None else {}
+    extra: dict[str, Any] = {}
+    if needs is not None:
+        extra = {"x-comserv-role": str(NEEDED[needs]), "x-comserv-action": str(needs)}
     if body is not None:
         content: dict[str, Any] = {"schema": schema_of(body)}
         if examples:

@@ -6,13 +6,14 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import Depends, Header, Path, Request, Response, Security
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
 from comserv.api.errors import BodyTooLarge, BodyUnreadable, MalformedAddress, WrongContentType
 from comserv.api.problems import request_id_of
-from comserv.domain.errors import Unauthenticated
-from comserv.domain.person import Actor
+from comserv.domain.errors import ComservError, Forbidden, Unauthenticated
+from comserv.domain.person import Action, Actor
 from comserv.services.services import Services
 
 MAX_BODY = 1 << 20
@@ -110,12 +111,35 @@ class Route(APIRoute):
         async def handle(request: Request) -> Response:
             request = JsonRequest(request.scope, request.receive)
             request.state.actor = await authenticate(request)
-            check_address(request)
-            if self.body_field is not None and await request.body():
-                await request.json()
-            return await endpoint(request)
+            try:
+                check_address(request)
+                if self.body_field is not None and await request.body():
+                    await request.json()
+                return await endpoint(request)
+            except Forbidden:
+                raise
+            except (ComservError, RequestValidationError):
+                await self._role_first(request)
+                raise
 
         return handle
+
+    async def _role_first(self, request: Request) -> None:
+        """Raises Forbidden, with its audit row: whoever may not do a thing does not learn what else is wrong with the request."""
+        services: Services = request.app.state.services
+        action = Action((self.openapi_extra or {})["x-comserv-action"])
+        if not request.state.actor.may(action):
+            await services.audit.require(request.state.actor, action, _subject_of(request))
+
+
+def _subject_of(request: Request) -> str:
+    """What the audit calls the place of a request that was not understood: `guest rack/105`, `server rack`, or its path."""
+    places = {name: str(value)[:64] for name, value in request.path_params.items()}
+    if "vmid" in places:
+        return f"guest {places.get('server_id', '')}/{places['vmid']}"
+    nouns = {"server_id": "server", "job_id": "job", "name": "person"}
+    named = [f"{noun} {places[place]}" for place, noun in nouns.items() if place in places]
+    return named[0] if named else request.url.path.removeprefix("/api/v1/")[:64]
 
 
 bearer_scheme = HTTPBearer(

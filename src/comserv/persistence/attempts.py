@@ -7,7 +7,7 @@ import ipaddress
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import case, delete, select
+from sqlalchemy import case, delete, literal, select, update
 
 from comserv.domain.session import Attempts
 from comserv.persistence.database import Transaction
@@ -55,11 +55,21 @@ async def known(tx: Transaction, name: str, address: str) -> Attempts:
     )
 
 
-async def succeeded(tx: Transaction, name: str, address: str) -> None:
-    """A good sign-in clears both."""
-    for kind, subject in _subjects(name, address):
-        mine = (sign_in_attempts.c.kind == kind) & (sign_in_attempts.c.subject == subject)
-        await tx.execute(delete(sign_in_attempts).where(mine))
+async def succeeded(tx: Transaction, name: str, address: str, before: Attempts, counted: Attempts) -> None:
+    """A good try clears the name's count. From the address's it takes back itself, and no more.
+
+    Whoever has one account could else try all others from there without end. before, counted: the counts just before and
+    just after this try was counted; where nobody failed since, the last failure is again that of before.
+    """
+    table = sign_in_attempts.c
+    (kind, subject), (name_kind, name_subject) = _subjects(name, address)
+    await tx.execute(delete(sign_in_attempts).where((table.kind == name_kind) & (table.subject == name_subject)))
+    mine = (table.kind == kind) & (table.subject == subject)
+    last = literal(before.last_by_address or counted.last_by_address, table.last.type)
+    since = case((table.last == counted.last_by_address, last), else_=table.last)
+    values = {"failures": table.failures - 1, "last": since}
+    await tx.execute(update(sign_in_attempts).where(mine).values(values))
+    await tx.execute(delete(sign_in_attempts).where(mine & (table.failures <= 0)))
 
 
 async def forget_older_than(tx: Transaction, before: datetime) -> None:

@@ -8,7 +8,7 @@ from comserv.domain.audit import Outcome
 from comserv.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from comserv.domain.person import Action, Actor, Person, Role, at_most
 from comserv.domain.signin import check_person_name
-from comserv.persistence import attempts, people, sessions
+from comserv.persistence import people, sessions
 from comserv.persistence.database import Database, Transaction
 from comserv.services.passwords import Passwords
 from comserv.services.permission import permit, write_audit
@@ -100,7 +100,7 @@ class People:
     async def own_password(self, actor: Actor, current: str, new: str, session_token: str = "") -> None:
         """Ends one's other sessions. Raises Invalid, TooManyAttempts: tries at the present one count as at the door."""
         person_id = _person_of(actor)
-        await count_try(self._db, actor.name, actor.address)
+        tried = await count_try(self._db, actor.name, actor.address)
         async with self._db.read() as tx:
             stored = await people.password_hash(tx, person_id)
         if not await self._passwords.matches(stored, current):
@@ -109,7 +109,7 @@ class People:
                 await write_audit(tx, actor, "own_password", subject, Outcome.REFUSED, why)
             raise Invalid(fields={"current": "this is not your present password"})
         async with self._db.write() as tx:
-            await attempts.succeeded(tx, actor.name, actor.address)
+            await tried.was_good(tx)
         fresh = await self._passwords.hash(new)
         async with self._db.write() as tx:
             session = await sessions.by_token(tx, session_token)

@@ -98,13 +98,13 @@ class Sessions:
             slow_down(await attempts.known(tx, name, address), tx.now)
             person = await people.by_name(tx, name)
             stored = await people.password_hash(tx, person.id) if person else None
-        counted = await count_try(self._db, name, address)
+        tried = await count_try(self._db, name, address)
         good = await self._passwords.matches(stored, password)
         if not good or person is None or person.disabled:
-            raise await self._refusal(name, address, counted)
+            raise await self._refusal(name, address, tried.counted)
         fresh = await self._passwords.hash(password) if stored and self._passwords.outdated(stored) else ""
         async with self._db.write() as tx:
-            await attempts.succeeded(tx, name, address)
+            await tried.was_good(tx)
             if fresh and await people.password_hash(tx, person.id) == stored:
                 await people.set_password(tx, person.id, fresh)
             await write_audit(tx, _actor(person, "page", address), "sign_in", f"person {person.name}")

@@ -1,24 +1,40 @@
 """Passwords are tried at a growing distance, wherever they are asked for: at the door, and for a new one of one's own."""
 
 import math
+from dataclasses import dataclass
 from datetime import datetime
 
 from comserv.domain.errors import TooManyAttempts
 from comserv.domain.session import Attempts
 from comserv.domain.signin import next_try
 from comserv.persistence import attempts
-from comserv.persistence.database import Database
+from comserv.persistence.database import Database, Transaction
 
 
-async def count_try(database: Database, name: str, address: str) -> Attempts:
+@dataclass(frozen=True)
+class Try:
+    """One try that was counted as failed. before, counted: what was known just before and just after."""
+
+    name: str
+    address: str
+    before: Attempts
+    counted: Attempts
+
+    async def was_good(self, tx: Transaction) -> None:
+        """The password was right."""
+        await attempts.succeeded(tx, self.name, self.address, self.before, self.counted)
+
+
+async def count_try(database: Database, name: str, address: str) -> Try:
     """Counts a try as failed before its password is looked at, so that many at once learn no more than one after another.
 
-    Raises TooManyAttempts with `retry_after` seconds. A good one is taken back by `attempts.succeeded`.
+    Raises TooManyAttempts with `retry_after` seconds. A good one is taken back by `was_good`.
     """
     async with database.write() as tx:
         await attempts.hold(tx, name, address)
-        slow_down(await attempts.known(tx, name, address), tx.now)
-        return await attempts.failed(tx, name, address)
+        before = await attempts.known(tx, name, address)
+        slow_down(before, tx.now)
+        return Try(name, address, before, await attempts.failed(tx, name, address))
 
 
 def slow_down(known: Attempts, now: datetime) -> None:
