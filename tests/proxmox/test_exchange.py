@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from comserv.domain.errors import (
     TokenRefused,
 )
 from comserv.domain.job import CallRecord
+from comserv.domain.plan import PlannedCall
+from comserv.domain.server import TokenId
 from comserv.proxmox import connections
 from comserv.proxmox.client import Client
 from tests.proxmox.conftest import SECRET, TOKEN
@@ -256,6 +259,90 @@ async def test_595_means_that_nothing_reached_the_node(scripted: MakeServer, cli
         with pytest.raises(ServerUnreachable, match="No route to host") as caught:
             await clone(client)
     assert caught.value.proxmox and caught.value.proxmox.status == 595
+
+
+async def test_after_a_595_a_read_asks_one_other_address(scripted: MakeServer, client_at: MakeClient) -> None:
+    lost = raw(b"", 595, "No route to host")
+    async with (
+        scripted(lost) as first,
+        scripted(VERSION) as second,
+        scripted(VERSION) as third,
+        client_at(first.address, second.address, third.address) as client,
+    ):
+        assert (await client.version()).text == "9.1.6"
+        assert client.failing_addresses == {}  # the address is good: it is the node behind it that is not
+        assert (len(first.asked), len(second.asked), len(third.asked)) == (1, 1, 0)
+
+
+async def test_after_a_595_from_two_addresses_the_node_is_unreachable(
+    scripted: MakeServer, client_at: MakeClient
+) -> None:
+    lost = raw(b"", 595, "No route to host")
+    async with (
+        scripted(lost) as first,
+        scripted(lost) as second,
+        scripted(VERSION) as third,
+        client_at(first.address, second.address, third.address) as client,
+    ):
+        with pytest.raises(ServerUnreachable, match="No route to host"):
+            await client.version()
+        assert third.asked == []
+
+
+async def test_after_a_595_a_change_goes_to_another_address_since_nothing_was_carried_out(
+    scripted: MakeServer, client_at: MakeClient
+) -> None:
+    async with (
+        scripted(raw(b"", 595, "Connection refused")) as first,
+        scripted(reply(UPID)) as second,
+        client_at(first.address, second.address) as client,
+    ):
+        await client.begin(PlannedCall("POST", "/nodes/pve1/qemu/105/status/start", {}))
+        assert (len(first.asked), len(second.asked)) == (1, 1)
+
+
+@pytest.mark.parametrize("answer", [silence, close, raw(b"", 596, "Broken pipe"), raw(b"no", 502, "Bad Gateway")])
+async def test_a_change_that_may_have_been_carried_out_goes_to_no_other_address(
+    answer: Answer, scripted: MakeServer, client_at: MakeClient
+) -> None:
+    async with (
+        scripted(answer) as first,
+        scripted(reply(None)) as second,
+        client_at(first.address, second.address) as client,
+    ):
+        with pytest.raises(OutcomeUnknown):
+            await client.begin(PlannedCall("POST", "/nodes/pve1/qemu/105/status/start", {}))
+        assert second.asked == [] and len(first.asked) == 1
+
+
+@pytest.mark.parametrize("answer", [silence, close, raw(b"<html>", 503, "Unavailable", "text/html")])
+async def test_a_read_that_one_address_does_not_answer_is_answered_by_the_next(
+    answer: Answer, scripted: MakeServer, client_at: MakeClient
+) -> None:
+    async with (
+        scripted(answer) as first,
+        scripted(VERSION) as second,
+        client_at(first.address, second.address) as client,
+    ):
+        assert (await client.version()).text == "9.1.6"
+        assert client.address_in_use == second.address
+
+
+async def test_a_new_token_counts_from_the_next_call_on_in_every_view(
+    scripted: MakeServer, client_at: MakeClient
+) -> None:
+    """A job holds its view of the client for hours; nothing that is under way is interrupted."""
+    new = "99999999-2222-3333-4444-555555555555"
+    async with scripted(after(0.2, VERSION), VERSION) as server, client_at(server.address) as client:
+        view = client.observed(Watcher())
+        under_way = asyncio.create_task(view.version())
+        await asyncio.sleep(0.1)
+        client.update(replace(client.server, token_id=TokenId("comserv", "pve", "second")), new)
+        await under_way
+        await view.version()
+        told = [asked.headers["authorization"] for asked in server.asked]
+        assert told == [f"PVEAPIToken=comserv@pve!manager={SECRET}", f"PVEAPIToken=comserv@pve!second={new}"]
+        assert str(view.server.token_id) == "comserv@pve!second"
 
 
 @pytest.mark.parametrize("status", [596, 597, 598, 599])

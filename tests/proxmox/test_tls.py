@@ -109,7 +109,7 @@ async def test_an_expired_certificate_with_an_accepted_fingerprint_works_and_can
         pinned = server_at(server.address, tls=Tls(TlsMode.FINGERPRINT, "", {server.address: expired.fingerprint}))
         async with Client(pinned, SECRET, QUICK) as client:
             await client.version()
-            (der,) = client.pinned_certificates.values()
+            (der,) = client.certificates.values()
     assert tls.fingerprint(der) == expired.fingerprint
 
 

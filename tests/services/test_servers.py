@@ -9,6 +9,7 @@ import pytest
 
 from comserv.domain.connection import StageState
 from comserv.domain.errors import Conflict, ConnectionTestFailed, Forbidden, Invalid, NotFound
+from comserv.domain.picture import Health
 from comserv.domain.server import ServerState, Tls, TlsMode, parse_token_id
 from comserv.persistence import servers
 from comserv.services.servers import ServerEdit, ServerView
@@ -177,6 +178,37 @@ async def test_a_renewed_certificate_is_refused_told_and_accepted_by_an_edit(
     assert edited.server.tls.fingerprints == {other.url: after}
     await comserv.eventually(lambda: state(comserv) == "up", 15)
     other.told["fingerprint"] = after
+
+
+async def test_the_certificate_and_the_tokens_end_are_kept_with_the_servers_health(
+    comserv: Installed, rack: ServerView, other: Pve
+) -> None:
+    def health() -> Health:
+        return comserv.installation.estate.server("rack").health
+
+    await comserv.eventually(lambda: health().token_read_at)
+    assert health().token_expires is None and health().address == other.url and health().troubles == ()
+    (kept,) = health().certificates
+    assert kept.address == other.url and kept.fingerprint == other.world()["fingerprint"]
+    assert kept.not_after > comserv.database.clock()
+    async with comserv.database.read() as tx:
+        assert "BEGIN CERTIFICATE" in (await servers.certificates(tx, "rack"))[other.url]
+
+
+async def test_an_address_that_fails_is_told_while_another_one_answers(
+    comserv: Installed, rack: ServerView, other: Pve
+) -> None:
+    gone = f"https://127.0.0.1:{free_port()}"
+    pins = Tls(TlsMode.FINGERPRINT, fingerprints={gone: other.told["fingerprint"], **rack.server.tls.fingerprints})
+    await comserv.services.servers.edit(ADMIN, "rack", ServerEdit(addresses=(gone, other.url), tls=pins))
+
+    def health() -> Health:
+        return comserv.installation.estate.server("rack").health
+
+    await comserv.eventually(lambda: health().troubles)
+    (trouble,) = health().troubles
+    assert trouble.address == gone and "refused" in trouble.detail and not trouble.refused
+    assert health().address == other.url and state(comserv) == "up"
 
 
 async def test_a_server_with_jobs_is_not_removed_and_its_rows_go_with_it_afterwards(

@@ -47,7 +47,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class CertificateSeen:
-    """A certificate as a server shows it before anything was agreed: PEM and dates for the eye, fingerprint for the pin."""
+    """A certificate as a server shows it before anything was agreed: PEM and dates for the eye, fingerprint for the pin.
+
+    names: hosts and addresses that it is for. key: SHA-256 of its public key, so that a renewal with the same key is seen.
+    """
 
     address: str
     fingerprint: str
@@ -57,3 +60,5 @@ class CertificateSeen:
     not_after: str
     trusted_by_system: bool
     pem: str = ""
+    names: tuple[str, ...] = ()
+    key: str = ""

@@ -106,7 +106,8 @@ class Sent:
 
     at: when its intent was written, right before it was sent. back_at: when this process, or the server, came back (equal
     to `at` where nothing was interrupted). error_at: when an error reply came, else None. looked_at: when the look began.
-    token: `user@realm!name` as UPIDs carry it. skew: how far the server's clock may be behind ours; give what was measured and
+    token: `user@realm!name` as UPIDs carry it; sent_with: the one that was in use when its intent was written, where the
+    token was replaced since. skew: how far the server's clock may be behind ours; give what was measured and
     a second, since the default also takes in older tasks. known: UPIDs that were listed before, or belong to an earlier try.
     """
 
@@ -118,6 +119,12 @@ class Sent:
     wait: timedelta = OUTCOME_WAIT
     skew: timedelta = CLOCK_SKEW
     known: frozenset[str] = frozenset()
+    sent_with: str = ""
+
+    @property
+    def tokens(self) -> frozenset[str]:
+        """All that are us in a list of tasks."""
+        return frozenset(filter(None, (self.token, self.sent_with)))
 
     @property
     def certain_from(self) -> datetime:
@@ -132,7 +139,7 @@ class Sent:
     def by_us(self, task: TaskSeen, types: Iterable[str]) -> bool:
         """A task of our token, of one of these types, not known before, that cannot be older than the call."""
         fresh = task.upid.text not in self.known and task.upid.started >= self.at.replace(microsecond=0) - self.skew
-        return fresh and task.upid.user == self.token and task.upid.type in types
+        return fresh and task.upid.user in self.tokens and task.upid.type in types
 
 
 @dataclass(frozen=True)
@@ -186,7 +193,7 @@ def _follow_clone(look: CloneLook, ours: list[TaskSeen]) -> Next:
 
 def _unexplained_target(look: CloneLook) -> Next:
     other = next((task for task in look.tasks or () if task.target == look.target and _makes(task)), None)
-    if other and not look.marked and other.upid.user != look.sent.token:
+    if other and not look.marked and other.upid.user not in look.sent.tokens:
         return TakenByOther(f"The VM id {look.target} was taken by {other.upid.user} meanwhile.", proven=True)
     if not look.sent.certain:
         return KeepLooking(look.sent.certain_from, f"A guest {look.target} is there, and its task is not listed yet.")

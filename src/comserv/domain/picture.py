@@ -5,6 +5,7 @@ from datetime import datetime
 
 from comserv.domain.guest import Guest
 from comserv.domain.server import ServerState
+from comserv.domain.standing import AddressTrouble, KeptCertificate
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Health:
-    """How a server's sweeps go: state, latency of the last good one in ms, since when it fails and with which words."""
+    """How a server's sweeps go: state, latency of the last good one in ms, since when it fails and with which words.
+
+    address: the one that answered last. troubles: addresses that cannot be used now, each with its reason, also while
+    another one answers. certificates: by address, those on which they were last trusted (its whole PEM is kept with the
+    server). token_expires: when the token ends, as read at `token_read_at`; None there means that it never ends, and
+    None in `token_read_at` that the token may not read about itself. All of it is looked at anew every ten minutes.
+    """
 
     server: str
     state: ServerState = ServerState.UNREACHED
@@ -72,6 +79,11 @@ class Health:
     error_detail: str = ""
     error_cure: str = ""
     requests_last_minute: int = 0
+    address: str = ""
+    troubles: tuple[AddressTrouble, ...] = ()
+    certificates: tuple[KeptCertificate, ...] = ()
+    token_expires: datetime | None = None
+    token_read_at: datetime | None = None
 
 
 @dataclass(frozen=True)

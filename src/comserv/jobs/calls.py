@@ -173,6 +173,7 @@ class Caller:
                 "at": self.run.now(),
                 "sends": sends,
                 "call": f"{call.method} {call.path}",
+                "token": str(self.client.server.token_id),
                 "digest": call.parameters.get("digest", ""),
             }
         )
@@ -249,6 +250,7 @@ class Caller:
             token=str(self.client.server.token_id),
             error_at=_time(error_at) if error_at else None,
             wait=self._wait,
+            sent_with=str(step.intent.get("token", "")),
         )
 
     async def look(self, look: Look, sent: Sent) -> Next:

@@ -1,4 +1,4 @@
-"""One Proxmox client per server in this process, made anew when the server's registration changes."""
+"""One Proxmox client per server in this process; it takes up a changed registration, and those who hold it go on with that."""
 
 import asyncio
 
@@ -40,7 +40,8 @@ class Clients:
         return client
 
     async def follow(self) -> None:
-        """Forgets clients of servers that changed; runs until it is cancelled. Calls that are under way end as they began."""
+        """Brings registrations that changed to the clients; runs until it is cancelled. Calls that are under way end as they
+        began, and the next one of whoever holds the client goes to the new addresses with the new token."""
         async with self._db.changes.subscribe(Topic.SERVER) as changes:
             await self._refresh_all()
             async for change in changes:
@@ -59,8 +60,11 @@ class Clients:
             return
         async with self._db.read() as tx:
             current: Server | None = next((s for s in await servers.every(tx) if s.id == server_id), None)
-        if current is None or current.revision != client.server.revision:
+            secret = await servers.token_secret(tx, server_id) if current else ""
+        if current is None:
             self._retire(self._clients.pop(server_id))
+        elif current.revision != client.server.revision:
+            client.update(current, secret)
 
     def _retire(self, client: Client) -> None:
         """Closed once the calls that are under way have had their time."""

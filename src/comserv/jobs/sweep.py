@@ -21,9 +21,10 @@ from comserv.domain.picture import Health, Picture
 from comserv.domain.retry import Breaker
 from comserv.domain.server import ServerState
 from comserv.jobs.clients import Clients
-from comserv.persistence import guests, leases, pictures
+from comserv.jobs.standing import Standing
+from comserv.persistence import guests, leases, pictures, servers
 from comserv.persistence.changes import Topic
-from comserv.persistence.database import Database
+from comserv.persistence.database import Database, Transaction
 from comserv.proxmox.client import Client
 from comserv.proxmox.sweep import sweep
 
@@ -99,11 +100,12 @@ class SweepLoop:
         self._health: Health | None = None
         self._breaker = Breaker()
         self._round = 0
+        self._standing = Standing()
 
     async def once(self) -> float:
         """One sweep; seconds until the next."""
         await self._recall()
-        began = perf_counter()
+        began, client = perf_counter(), None
         try:
             client = await self._clients.of(self._lease.server)
             picture = await sweep(client, self._db.clock, self._last, whole=self._round % WHOLE_EVERY == 0)
@@ -115,7 +117,7 @@ class SweepLoop:
                 await self._save_health(disabled)
             return self._every
         except ComservError as error:
-            return await self._failed(error)
+            return await self._failed(error, client)
         await self._good(client, picture, (perf_counter() - began) * 1000)
         return self._every
 
@@ -140,20 +142,33 @@ class SweepLoop:
             last_good=picture.as_of,
             requests_last_minute=client.requests_last_minute,
         )
+        health = self._standing.told_by(client, health, self._known, self._db.clock())
         async with self._db.write() as tx:
             if not await leases.holds(tx, self._lease):
                 return
             revision = await pictures.save(tx, packed)
             await pictures.save_health(tx, health)
+            pems = await self._keep_certificates(tx)
             overlays = await guests.overlays_of(tx, self._lease.server)
             await guests.confirm(tx, confirmed(overlays, picture, tx.now))
             await guests.forget_addresses(tx, vanished(self._last, picture))
+        self._standing.kept(pems)
         self._last, self._health, self._breaker = replace(picture, revision=revision), health, Breaker()
         if was in (ServerState.DOWN, ServerState.UNREACHED):
             log.info("the server answers")
             self._woke(self._lease.server)
+        looked = await self._standing.look(client, health, self._db.clock())
+        if looked != health:
+            await self._save_health(looked)
 
-    async def _failed(self, error: ComservError) -> float:
+    async def _keep_certificates(self, tx: Transaction) -> dict[str, str]:
+        """Those that are kept once this transaction is."""
+        pems = dict(self._standing.pems)
+        if pems:
+            await servers.keep_certificates(tx, self._lease.server, pems)
+        return pems
+
+    async def _failed(self, error: ComservError, client: Client | None) -> float:
         now = self._db.clock()
         self._breaker = self._breaker.failed(now, random.random())
         open_for = (self._breaker.next_try - now).total_seconds() if self._breaker.next_try else RETRY_WHILE_CLOSED
@@ -161,7 +176,8 @@ class SweepLoop:
         first = self._known.failing_since is None
         if first:
             log.warning("the server does not answer", title=problem.title, detail=problem.detail)
-        await self._save_health(self._down(problem, now, now + timedelta(seconds=open_for)))
+        down = self._down(problem, now, now + timedelta(seconds=open_for))
+        await self._save_health(self._standing.told_by(client, down, self._known, now) if client else down)
         return open_for
 
     def _down(self, problem: Problem, now: datetime, next_try: datetime) -> Health:
@@ -183,6 +199,7 @@ class SweepLoop:
         async with self._db.write() as tx:
             if await leases.holds(tx, self._lease):
                 await pictures.save_health(tx, health)
+                self._standing.kept(await self._keep_certificates(tx))
         self._health = health
 
 

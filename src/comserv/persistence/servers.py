@@ -1,6 +1,6 @@
 """Servers: what was registered, the token's secret (encrypted), and the last connection test."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -88,7 +88,20 @@ async def last_test(tx: Transaction, server_id: str) -> LastTest | None:
     return LastTest(row.last_test_at, msgspec.convert(row.last_test, tuple[Stage, ...]))
 
 
-_SHOWN = [column for column in servers.c if column.name not in ("token_secret", "last_test", "last_test_at")]
+async def keep_certificates(tx: Transaction, server_id: str, pems: Mapping[str, str]) -> None:
+    """Certificates on which addresses were trusted, as PEM by address, beside those kept of other addresses: a later one
+    is shown beside them."""
+    kept = await certificates(tx, server_id)
+    await tx.execute(update(servers).where(servers.c.id == server_id).values(certificates={**kept, **pems}))
+
+
+async def certificates(tx: Transaction, server_id: str) -> dict[str, str]:
+    """PEM by address, of each the last that was trusted."""
+    return (await tx.execute(select(servers.c.certificates).where(servers.c.id == server_id))).scalar() or {}
+
+
+_HIDDEN = ("token_secret", "last_test", "last_test_at", "certificates")
+_SHOWN = [column for column in servers.c if column.name not in _HIDDEN]
 
 
 def _seal(tx: Transaction, server_id: str, secret: str) -> bytes:

@@ -131,6 +131,7 @@ servers = Table(
     _whole("revision", 1),
     Column("last_test", Json),
     Column("last_test_at", Time),
+    Column("certificates", Json),
 )
 
 pictures = Table(

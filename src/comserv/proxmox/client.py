@@ -28,8 +28,6 @@ class Client:
     """
 
     def __init__(self, server: Server, secret: str, timeouts: Timeouts | None = None) -> None:
-        self.server = server
-        self._secret = secret
         self._connections, self._limits = Connections(server, secret, timeouts), Limits()
         self._exchange = Exchange(self._connections, self._limits)
 
@@ -48,8 +46,18 @@ class Client:
     def observed(self, observer: Observer, secrets: Iterable[str] = ()) -> "Client":
         """A light view that reports each call to `observer`; `secrets` are masked wherever they stand in a record."""
         view = copy(self)
-        view._exchange = Exchange(self._connections, self._limits, observer, (*secrets, self._secret))
+        view._exchange = Exchange(self._connections, self._limits, observer, secrets)
         return view
+
+    @property
+    def server(self) -> Server:
+        """As it is registered now."""
+        return self._connections.server
+
+    def update(self, server: Server, secret: str) -> None:
+        """The same server with another registration: addresses, token and TLS count from the next call on, in every view
+        too. Nothing that is under way is interrupted."""
+        self._connections.update(server, secret)
 
     def node(self, name: str) -> Node:
         return Node(self._exchange, name)
@@ -90,6 +98,11 @@ class Client:
         return self._connections.failures
 
     @property
-    def pinned_certificates(self) -> Mapping[str, bytes]:
-        """DER of the certificates seen where a fingerprint was agreed, by address: a pin does not check expiry."""
-        return self._connections.pinned_certificates
+    def address_in_use(self) -> str:
+        """The address that answered last, empty before the first answer."""
+        return self._connections.address_in_use
+
+    @property
+    def certificates(self) -> Mapping[str, bytes]:
+        """DER of the certificate on which each address last answered: a fingerprint does not check expiry, so it is shown."""
+        return self._connections.certificates

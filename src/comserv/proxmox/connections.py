@@ -26,12 +26,13 @@ from comserv.domain.errors import CertificateRefused, OutcomeUnknown, ProxmoxErr
 from comserv.domain.server import Server
 from comserv.proxmox import tls
 from comserv.proxmox.encoding import Call, encode
-from comserv.proxmox.errors import Reply
+from comserv.proxmox.errors import NOTHING_REACHED_THE_NODE, Reply
 from comserv.proxmox.limits import Rate
 
 KEEP_ALIVE = 3.0  # seconds; Proxmox closes at 5
 LARGEST_REPLY = 64 * 1024 * 1024  # bytes, unpacked; 10,000 guests are some 6 MB
 AVOID_FAILED = 60.0  # seconds for which an address that failed is tried last
+AVOID_SILENT = 300.0  # the same where it took a request and never answered: to try it again costs a long wait
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -78,13 +79,14 @@ class _Stopped(Exception):
 class Sending:
     """One request on its way. guard: awaited right before its first byte, may raise. sent: whether that byte left.
 
-    transport: what its answer comes on.
+    transport: what its answer comes on. certificate: in DER, on which that was trusted.
     """
 
     guard: Callable[[], Awaitable[None]] | None = None
     sent: bool = False
     refusal: BaseException | None = None
     transport: asyncio.Transport | None = None
+    certificate: bytes | None = None
 
     async def about_to_send(self) -> None:
         if self.sent:
@@ -97,6 +99,11 @@ class Sending:
                 raise _Stopped from error
         self.sent = True
 
+    def answered_on(self, transport: asyncio.Transport | None) -> None:
+        self.transport = transport
+        handshake = transport.get_extra_info("ssl_object") if transport else None
+        self.certificate = handshake.getpeercert(binary_form=True) if handshake else None
+
     def hang_up(self) -> None:
         """Ends a connection that is closing: a goodbye of TLS would wait for the other side, half a minute if it hangs."""
         if self.transport and self.transport.is_closing():
@@ -108,9 +115,18 @@ _on_its_way: ContextVar[Sending] = ContextVar("_on_its_way")
 
 class _Response(aiohttp.ClientResponse):
     async def start(self, connection: Connection) -> Self:
-        _on_its_way.get().transport = connection.transport
+        _on_its_way.get().answered_on(connection.transport)
         await super().start(connection)
         return self
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """at: by the monotonic clock."""
+
+    at: float
+    error: ProxmoxError
+    avoid: float = AVOID_FAILED
 
 
 class Connections:
@@ -120,16 +136,22 @@ class Connections:
     """
 
     def __init__(self, server: Server, secret: str, timeouts: Timeouts | None = None) -> None:
-        self.server = server
         self.rate = Rate()
+        self.address_in_use = ""
+        self.certificates: dict[str, bytes] = {}
         self._timeouts = timeouts or Timeouts()
+        self.update(server, secret)
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._resolver = Resolver()
+
+    def update(self, server: Server, secret: str) -> None:
+        """Another registration of the same server. It counts for whatever is sent from now on."""
+        self.server, self.secret = server, secret
         self._headers = {"Accept": "application/json"}
         if secret:
             self._headers["Authorization"] = f"PVEAPIToken={server.token_id}={secret}"
         self._verifications: dict[str, tls.Pin | SSLContext] = {}
-        self._failures: dict[str, tuple[float, ProxmoxError]] = {}
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
-        self._resolver = Resolver()
+        self._failures: dict[str, _Failure] = {}
 
     async def close(self) -> None:
         sessions, self._sessions = list(self._sessions.values()), {}
@@ -140,41 +162,54 @@ class Connections:
     @property
     def failures(self) -> Mapping[str, ProxmoxError]:
         """What went wrong last, by address; an address that answered since then is not in it."""
-        return {address: error for address, (_, error) in self._failures.items()}
-
-    @property
-    def pinned_certificates(self) -> Mapping[str, bytes]:
-        """DER by address, where a fingerprint is what was agreed and the address was reached: for their expiry."""
-        return {a: pin.seen for a, pin in self._verifications.items() if isinstance(pin, tls.Pin) and pin.seen}
+        return {address: failure.error for address, failure in self._failures.items()}
 
     async def send(self, call: Call, guard: Callable[[], Awaitable[None]] | None = None) -> Reply:
         """Tries the addresses in turn until one takes the request.
+
+        A 595 says that the node behind that address could not be reached from there and nothing came to it, so one other
+        address is asked; so it is for a read that got no answer at all, or one that no Proxmox VE gives.
 
         Raises ServerUnreachable (CertificateRefused among them) when none was reached, OutcomeUnknown when a change was
         sent and no answer came, ServerUnreachable with the fact `dropped` when a read got none, and what `guard` raises.
         """
         failed: list[ServerUnreachable] = []
+        useless: Reply | None = None
+        heard = 0  # addresses that took the request
         for address in self._in_turn():
             sending = Sending(guard)
             try:
                 reply = await self._send_to(address, call, sending)
             except (ServerUnreachable, OutcomeUnknown) as error:
-                self._failures[address] = (monotonic(), error)
-                if sending.sent or not isinstance(error, ServerUnreachable):
+                silent = isinstance(error.__cause__, TimeoutError) and sending.sent
+                self._failures[address] = _Failure(monotonic(), error, AVOID_SILENT if silent else AVOID_FAILED)
+                heard += sending.sent
+                if not isinstance(error, ServerUnreachable) or (sending.sent and not (silent and heard == 1)):
                     raise
                 failed.append(error)
-            else:
-                self._failures.pop(address, None)
+                continue
+            self._answered(address, sending)
+            heard += 1
+            if heard > 1 or not _asked_elsewhere(call, reply):
                 return reply
+            useless = reply
+        if useless is not None:
+            return useless
         raise self._unreachable(failed)
+
+    def _answered(self, address: str, sending: Sending) -> None:
+        self._failures.pop(address, None)
+        self.address_in_use = address
+        if sending.certificate:
+            self.certificates[address] = sending.certificate
 
     def _in_turn(self) -> list[str]:
         """In order of preference, those that failed within the last minute at the end."""
         now = monotonic()
 
         def failed_lately(address: str) -> float:
-            when, _ = self._failures.get(address, (0.0, None))
-            return when if now - when < AVOID_FAILED else 0.0
+            failure = self._failures.get(address)
+            return failure.at if failure and now - failure.at < failure.avoid else 0.0
 
         return sorted(self.server.addresses, key=failed_lately)
 
@@ -280,6 +315,11 @@ class Connections:
 
 class _TooLarge(Exception):
     """The reply is larger than any that Proxmox gives."""
+
+
+def _asked_elsewhere(call: Call, reply: Reply) -> bool:
+    """Whether another address may know better: nothing reached the node, or, for a read, something else answered here."""
+    return reply.status == NOTHING_REACHED_THE_NODE or (not call.changes and bool(reply.unlike_proxmox))
 
 
 async def _about_to_send(_session: aiohttp.ClientSession, context: object, _parameters: object) -> None:

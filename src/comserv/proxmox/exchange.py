@@ -39,7 +39,12 @@ class Exchange:
         self, connections: Connections, limits: Limits, observer: Observer | None = None, secrets: Iterable[str] = ()
     ) -> None:
         self._connections, self._limits = connections, limits
-        self._observer, self._secrets = observer, tuple(secrets)
+        self._observer, self._own_secrets = observer, tuple(secrets)
+
+    @property
+    def _secrets(self) -> tuple[str, ...]:
+        """Masked wherever they stand in a record; the token's value only where records are kept at all."""
+        return (*self._own_secrets, self._connections.secret) if self._observer else self._own_secrets
 
     @property
     def server_id(self) -> str:

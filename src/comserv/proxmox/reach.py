@@ -76,30 +76,35 @@ class Reach:
         except ServerUnreachable as error:
             told = failed(error.detail + ".", "Check the port: Proxmox VE answers over https, usually on 8006.")
             return replace(told, silent=isinstance(error.__cause__, TimeoutError))
-        await self._agreed(address, seen)
+        await agreed(self._server, seen)
         return judge_certificate(seen, self._now())
 
-    async def _agreed(self, address: str, seen: CertificateSeen) -> None:
-        """Raises CertificateRefused as the client would."""
-        agreed = tls.verification(self._server.tls, address, self._server.id)
-        if isinstance(agreed, tls.Pin):
-            if agreed.fingerprint.hex(":").upper() != seen.fingerprint:
-                raise CertificateRefused(
-                    f"{address} shows {seen.fingerprint}, which is not the fingerprint that was accepted.",
-                    server=self._server.id,
-                )
-            return
-        if refusal := await tls.refusal(address, agreed):
-            cure = (
-                "Accept its fingerprint after comparing it, or give the cluster's own CA (/etc/pve/pve-root-ca.pem)."
-                if self._server.tls.mode is TlsMode.SYSTEM
-                else "Compare the CA with /etc/pve/pve-root-ca.pem, and the address with the names in the certificate."
-            )
-            raise CertificateRefused(
-                f"{address} shows {seen.subject}, by {seen.issuer}, SHA-256 {seen.fingerprint}: {refusal}.",
-                server=self._server.id,
-                cure=cure,
-            )
+
+async def stand(server: Server, address: str) -> CertificateSeen:
+    """The certificate that an address shows now, where it is what was agreed. Nothing is sent. Raises ServerUnreachable, and
+    CertificateRefused as the client would."""
+    seen = await tls.look(address)
+    await agreed(server, seen)
+    return seen
+
+
+async def agreed(server: Server, seen: CertificateSeen) -> None:
+    """Raises CertificateRefused as the client would; `facts` has address and seen."""
+    address = seen.address
+    verification = tls.verification(server.tls, address, server.id)
+    if isinstance(verification, tls.Pin):
+        if verification.fingerprint.hex(":").upper() != seen.fingerprint:
+            told = f"{address} shows {seen.fingerprint}, which is not the fingerprint that was accepted."
+            raise CertificateRefused(told, server=server.id, address=address, seen=seen.fingerprint)
+        return
+    if refusal := await tls.refusal(address, verification):
+        cure = (
+            "Accept its fingerprint after comparing it, or give the cluster's own CA (/etc/pve/pve-root-ca.pem)."
+            if server.tls.mode is TlsMode.SYSTEM
+            else "Compare the CA with /etc/pve/pve-root-ca.pem, and the address with the names in the certificate."
+        )
+        told = f"{address} shows {seen.subject}, by {seen.issuer}, SHA-256 {seen.fingerprint}: {refusal}."
+        raise CertificateRefused(told, cure=cure, server=server.id, address=address, seen=seen.fingerprint)
 
 
 def _together(verdicts: Sequence[Verdict], any_good: bool) -> Verdict:

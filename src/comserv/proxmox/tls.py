@@ -1,6 +1,7 @@
 """How a server's certificate is verified: by the system's CAs, a CA given, or an accepted fingerprint. There is no "off"."""
 
 import asyncio
+import hashlib
 import ssl
 from functools import cache
 from urllib.parse import urlsplit
@@ -8,25 +9,17 @@ from urllib.parse import urlsplit
 from aiohttp import Fingerprint
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from comserv.domain.connection import CertificateSeen
-from comserv.domain.errors import CertificateRefused, Invalid, ServerUnreachable
+from comserv.domain.errors import CertificateRefused, Invalid, ReplyUnreadable, ServerUnreachable
 from comserv.domain.server import DEFAULT_PORT, Tls, TlsMode
 
 LOOK_TIMEOUT = 5.0  # seconds for a connection and its handshake
 
 
 class Pin(Fingerprint):
-    """An accepted fingerprint. It is checked after the handshake and before anything is sent; it does not check expiry,
-    so the certificate that was seen is kept in `seen` for whoever shows it."""
-
-    seen: bytes | None = None
-
-    def check(self, transport: asyncio.Transport) -> None:
-        handshake = transport.get_extra_info("ssl_object")
-        self.seen = handshake.getpeercert(binary_form=True) if handshake else None
-        super().check(transport)
+    """An accepted fingerprint. It is checked after the handshake and before anything is sent; it does not check expiry."""
 
 
 def verification(tls: Tls, address: str, server: str = "") -> ssl.SSLContext | Pin:
@@ -92,17 +85,46 @@ async def refusal(address: str, context: ssl.SSLContext) -> str:
 
 
 def certificate_seen(address: str, der: bytes, trusted: bool) -> CertificateSeen:
-    certificate = x509.load_der_x509_certificate(der)
+    """Raises ReplyUnreadable for what TLS takes as a certificate and nobody can read."""
+    try:
+        return _certificate_seen(address, x509.load_der_x509_certificate(der), trusted)
+    except (ValueError, x509.UnsupportedGeneralNameType) as error:
+        raise ReplyUnreadable(f"{address} shows a certificate that cannot be read: {error}", server=address) from error
+
+
+def certificate_of_pem(address: str, pem: str) -> CertificateSeen | None:
+    """A certificate that was kept; None where it is none."""
+    try:
+        return _certificate_seen(address, x509.load_pem_x509_certificate(pem.encode()), trusted=False)
+    except (ValueError, x509.UnsupportedGeneralNameType):  # the caller says that no copy is there
+        return None
+
+
+def _certificate_seen(address: str, certificate: x509.Certificate, trusted: bool) -> CertificateSeen:
     return CertificateSeen(
         address=address,
-        fingerprint=fingerprint(der),
+        fingerprint=certificate.fingerprint(SHA256()).hex(":").upper(),
         subject=certificate.subject.rfc4514_string(),
         issuer=certificate.issuer.rfc4514_string(),
         not_before=certificate.not_valid_before_utc.isoformat(),
         not_after=certificate.not_valid_after_utc.isoformat(),
         trusted_by_system=trusted,
         pem=certificate.public_bytes(Encoding.PEM).decode(),
+        names=_names(certificate),
+        key=hashlib.sha256(
+            certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        ).hexdigest(),
     )
+
+
+def _names(certificate: x509.Certificate) -> tuple[str, ...]:
+    """Hosts and addresses it is for."""
+    try:
+        told = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    names = [*told.get_values_for_type(x509.DNSName), *map(str, told.get_values_for_type(x509.IPAddress))]
+    return tuple(dict.fromkeys(names))
 
 
 def words(error: BaseException) -> str:

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from comserv.api.shapes.problem import Stage
 from comserv.domain import picture as domain
+from comserv.domain import standing as domain_standing
 from comserv.domain.connection import CertificateSeen
 from comserv.domain.server import ServerState, TlsMode
 from comserv.domain.server import Tls as DomainTls
@@ -68,8 +69,42 @@ class Trouble(Struct):
     cure: str
 
 
+class KeptCertificate(Struct):
+    """The certificate on which an address was last trusted."""
+
+    address: str
+    fingerprint: str
+    subject: str
+    issuer: str
+    not_before: datetime
+    not_after: datetime
+
+    @classmethod
+    def of(cls, kept: domain_standing.KeptCertificate) -> "KeptCertificate":
+        return cls(kept.address, kept.fingerprint, kept.subject, kept.issuer, kept.not_before, kept.not_after)
+
+
+class AddressTrouble(Struct):
+    """Why an address is not used now. certificate_refused: it shows a certificate that was not agreed, with the
+    fingerprint `shown`."""
+
+    address: str
+    since: datetime
+    detail: str
+    cure: str
+    certificate_refused: bool
+    shown: str | None
+
+    @classmethod
+    def of(cls, one: domain_standing.AddressTrouble) -> "AddressTrouble":
+        return cls(one.address, one.since, one.detail, one.cure, one.refused, one.shown or None)
+
+
 class Health(Struct):
-    """How the sweeps go. latency_ms: of the last good one; failures: in a row."""
+    """How the sweeps go. latency_ms: of the last good one; failures: in a row; address: the one that answered last.
+
+    token_expires: null where it never ends, and where `token_read_at` is null too it is not known.
+    """
 
     latency_ms: float | None
     last_good: datetime | None
@@ -78,6 +113,11 @@ class Health(Struct):
     next_try: datetime | None
     requests_last_minute: int
     trouble: Trouble | None
+    address: str | None
+    address_troubles: list[AddressTrouble]
+    certificates: list[KeptCertificate]
+    token_expires: datetime | None
+    token_read_at: datetime | None
 
     @classmethod
     def of(cls, health: domain.Health) -> "Health":
@@ -90,6 +130,11 @@ class Health(Struct):
             next_try=health.next_try,
             requests_last_minute=health.requests_last_minute,
             trouble=Trouble(health.error_title, health.error_detail, health.error_cure) if told else None,
+            address=health.address or None,
+            address_troubles=[AddressTrouble.of(one) for one in health.troubles],
+            certificates=[KeptCertificate.of(one) for one in health.certificates],
+            token_expires=health.token_expires,
+            token_read_at=health.token_read_at,
         )
 
 
