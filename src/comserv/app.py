@@ -92,10 +92,11 @@ async def running(installation: Installation) -> AsyncIterator[None]:
 def build(installation: Installation, stopping: asyncio.Event, port: int | None) -> Starlette:
     """The API, and the pages after it, as one application."""
     settings, services = installation.settings, installation.services
-    secure = bool(settings.tls) or settings.public_url.startswith("https://")
     assets = Assets()
     api = mounted(services, [assets.url(name) for name in STYLESHEETS])
-    pages = web.application(services, secure=secure, port=port, public_url=settings.public_url, stopping=stopping)
+    pages = web.application(
+        services, secure=settings.secure, port=port, public_url=settings.public_url, stopping=stopping
+    )
     return Starlette(routes=[api, Mount("/", pages)], middleware=[Middleware(RequestIds)])
 
 
@@ -128,13 +129,16 @@ def serve(settings: Settings) -> None:
 async def _serve(settings: Settings, installation: Installation) -> None:
     stopping = asyncio.Event()
     certificate = listening.certificate(settings)
+    tls = listening.Tls(settings, certificate) if certificate else None
     listener = listening.bind(settings)
     port = listener.getsockname()[1]
+    base = listening.base_url(settings, port)
     try:
         async with running(installation):
             gc.collect()
             gc.freeze()  # what was imported and read by now stays: no full collection has to walk it again, some 0.1 s each
-            app = listening.behind_proxy(build(installation, stopping, port), settings)
+            known = listening.KnownHosts(build(installation, stopping, port), settings, tls, base)
+            app = listening.behind_proxy(known, settings)
             config = uvicorn.Config(
                 app,
                 log_config=None,
@@ -145,18 +149,20 @@ async def _serve(settings: Settings, installation: Installation) -> None:
                 ws="none",
                 lifespan="off",
                 proxy_headers=False,  # `behind_proxy` reads them, after the peer was looked at
-                ssl_certfile=certificate.chain if certificate else None,
-                ssl_keyfile=certificate.key if certificate else None,
+                ssl_context_factory=(lambda *_: tls.context) if tls else None,
             )
             server = Server(config, stopping)
             ending = asyncio.create_task(_end_streams(stopping, installation.services))
-            announcing = asyncio.create_task(_announce(server, installation, port, certificate))
+            announcing = asyncio.create_task(_announce(server, installation, base, certificate))
+            following = asyncio.create_task(kept_going("certificate", tls.follow)) if tls else None
             try:
                 await server.serve([listener])
             finally:
                 stopping.set()
-                announcing.cancel()
-                await asyncio.gather(announcing, ending, return_exceptions=True)
+                rest = [task for task in (announcing, following) if task]
+                for task in rest:
+                    task.cancel()
+                await asyncio.gather(*rest, ending, return_exceptions=True)
     finally:
         listener.close()
         await installation.close()
@@ -168,16 +174,15 @@ async def _end_streams(stopping: asyncio.Event, services: Services) -> None:
 
 
 async def _announce(
-    server: Server, installation: Installation, port: int, certificate: listening.Certificate | None
+    server: Server, installation: Installation, base: str, certificate: listening.Certificate | None
 ) -> None:
     """Says where it listens; the set-up link only to a terminal, never into a log."""
     await server.listens.wait()
-    base = listening.base_url(installation.settings, port)
     logger.info("listening", url=base)
     sessions = installation.services.sessions
     await sessions.served_at(base)
     told = [f"Comserv listens on {base}"]
-    if certificate and certificate.fingerprint:
+    if certificate:
         told.append(f"Its certificate's SHA-256 fingerprint: {certificate.fingerprint}")
     if not await sessions.set_up():
         if sys.stdout.isatty():

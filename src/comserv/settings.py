@@ -1,5 +1,6 @@
 """Settings by environment (`COMSERV_…`) or by a file of NAME=value lines that COMSERV_SETTINGS_FILE names."""
 
+import ipaddress
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -45,13 +46,17 @@ class Settings(BaseSettings):
     """Seconds that a job is held for a server that does not answer, then it fails truly: a night and a working day."""
 
     public_url: str = ""
-    """The address that browsers use, where a proxy stands before Comserv."""
+    """The address that browsers use: its host is the only name that Comserv then goes by, but for loopback's."""
 
     tls: str = ""
     """`self-signed`, or `CERTIFICATE.pem,KEY.pem`; needed for any address but loopback unless `behind_proxy`."""
 
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    """The same as `CERTIFICATE.pem,KEY.pem`, one by one."""
+
     behind_proxy: str = ""
-    """The CIDR that requests of a TLS-ending proxy come from; needs `public_url`."""
+    """The CIDRs, parted by commas, that requests of TLS-ending proxies come from; needs `public_url`."""
 
     sweep_seconds: float = Field(default=10, ge=1)
     """Between two sweeps of one server: Proxmox itself refreshes no faster than every 10 s."""
@@ -74,6 +79,21 @@ class Settings(BaseSettings):
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite+aiosqlite:///{self.data_dir.resolve() / 'comserv.db'}"
+
+    @property
+    def serves_tls(self) -> bool:
+        """Comserv itself speaks TLS."""
+        return bool(self.tls or self.tls_cert or self.tls_key)
+
+    @property
+    def secure(self) -> bool:
+        """Browsers reach it by HTTPS, whoever ends it."""
+        return self.serves_tls or self.public_url.startswith("https://")
+
+    @property
+    def proxies(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """The networks of `behind_proxy`. Raises ValueError."""
+        return tuple(ipaddress.ip_network(one.strip()) for one in self.behind_proxy.split(",") if one.strip())
 
     @property
     def embedded(self) -> bool:

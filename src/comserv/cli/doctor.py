@@ -14,12 +14,16 @@ from comserv.cli.output import TONES, Json, console, print_json, say
 
 if TYPE_CHECKING:
     from comserv.domain.person import Actor
+    from comserv.listening import Certificate
     from comserv.services.servers import ServerView
     from comserv.services.services import Services
     from comserv.settings import Settings
 
 LEAST_FREE = 512 << 20
 """Bytes: below this a database that grows and its journal may fill the disk within days."""
+
+DAYS_LEFT = 14
+"""A certificate that others have to renew is told before it ends."""
 
 
 @dataclass(frozen=True)
@@ -62,34 +66,66 @@ def check_files(chosen: "Settings") -> list[Check]:
     ]
 
 
-async def _answers(host: str, port: int, tls: bool) -> str:
-    """What this installation's own address says: its version, or `` where nothing answers.
+def check_listening(chosen: "Settings") -> "tuple[list[Check], Certificate | None]":
+    """Whether the address, the certificate and the proxy that are set would be taken, and the certificate itself."""
+    from comserv import listening
+    from comserv.domain.errors import ConfigurationError
 
-    Behind TLS only whether something listens is looked at: its certificate names the public address, not this one.
-    """
+    try:
+        listening.check(chosen)
+        found = listening.look(chosen)
+    except ConfigurationError as error:
+        return [Check("address", "failed", error.detail or error.title, error.cure)], None
+    if found is None and chosen.serves_tls:
+        return [Check("certificate", "warning", "not made yet", "Run `comserv serve` once.")], None
+    if found is None:
+        how = f"behind a proxy at {chosen.behind_proxy}" if chosen.behind_proxy else "this machine only"
+        return [Check("address", "ok", f"{chosen.host}:{chosen.port}, {how}")], None
+    return [Check("address", "ok", f"{chosen.host}:{chosen.port}, TLS"), check_certificate(found)], found
+
+
+def check_certificate(found: "Certificate") -> Check:
+    from datetime import UTC, datetime
+
+    now = datetime.now(UTC)
+    text = f"{found.chain}, for {', '.join(found.names)}, until {found.ends:%Y-%m-%d}, SHA-256 {found.fingerprint}"
+    cure = "Put a renewed one in its place: a running Comserv takes it within seconds."
+    if not found.begins <= now < found.ends:
+        return Check("certificate", "failed", text, cure)
+    if (found.ends - now).days < DAYS_LEFT and not found.own:
+        return Check("certificate", "warning", text, cure)
+    return Check("certificate", "ok", text)
+
+
+async def _answers(url: str, found: "Certificate | None") -> str:
+    """What this installation's own address says: its version, or `` where nothing answers. found: what has to be served."""
     import asyncio
 
     import aiohttp
 
+    pin = aiohttp.Fingerprint(bytes.fromhex(found.fingerprint.replace(":", ""))) if found else True
     try:
-        async with asyncio.timeout(3):
-            if tls:
-                _, writer = await asyncio.open_connection(host.strip("[]"), port)
-                writer.close()
-                return "listens"
-            async with aiohttp.ClientSession() as session, session.get(f"http://{host}:{port}/api/v1/health") as reply:
-                told = await reply.json(content_type=None)
-                return f"answers, version {told['version']}"
+        async with (
+            asyncio.timeout(3),
+            aiohttp.ClientSession() as session,
+            session.get(f"{url}/api/v1/health", ssl=pin) as reply,
+        ):
+            if reply.status == 403:
+                return "answers its proxy only"
+            told = await reply.json(content_type=None)
+            return f"answers, version {told['version']}"
+    except aiohttp.ServerFingerprintMismatch:
+        return "serves another certificate than the one above: restart it"
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError, TypeError):
         return ""
 
 
-def check_serve(chosen: "Settings") -> Check:
+def check_serve(chosen: "Settings", found: "Certificate | None") -> Check:
     import asyncio
 
-    host = "127.0.0.1" if chosen.host in ("0.0.0.0", "::", "") else chosen.host  # noqa: S104 - compared, not bound
+    host = "127.0.0.1" if chosen.host in ("0.0.0.0", "::", "") else chosen.host.strip("[]")  # noqa: S104 - compared, not bound
     host = f"[{host}]" if ":" in host else host
-    said = asyncio.run(_answers(host, chosen.port, bool(chosen.tls)))
+    said = asyncio.run(_answers(f"{'https' if found else 'http'}://{host}:{chosen.port}", found))
     if said:
         return Check("serve", "ok", f"{said}, at {host}:{chosen.port}")
     cure = "Start it: `comserv serve`, or the systemd unit."
@@ -129,7 +165,8 @@ def doctor(json: Json = False) -> None:
     chosen = settings()
     checks = check_files(chosen)
     checks += check_inside() if chosen.data_dir.is_dir() or not chosen.embedded else []
-    checks.append(check_serve(chosen))
+    listening, certificate = check_listening(chosen)
+    checks += [*listening, check_serve(chosen, certificate)]
     failed = any(check.state == "failed" for check in checks)
     if json:
         print_json({"checks": [asdict(check) for check in checks], "healthy": not failed})

@@ -14,15 +14,24 @@ def serve(
     tls: Annotated[
         str | None, typer.Option(help="self-signed (its fingerprint is printed), or CERTIFICATE.pem,KEY.pem.")
     ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="The certificate, PEM; with --tls-key.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its key, PEM, without a passphrase.")] = None,
     behind_proxy: Annotated[
-        str | None, typer.Option(metavar="CIDR", help="A proxy there ends TLS; needs --public-url.")
+        str | None, typer.Option(metavar="CIDR[,CIDR]", help="A proxy there ends TLS; needs --public-url.")
     ] = None,
     public_url: Annotated[str | None, typer.Option(metavar="URL", help="The address that browsers use.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where database and key lie.")] = None,
 ) -> None:
     """Run Comserv. What is not given comes from COMSERV_HOST, COMSERV_PORT and so on."""
     chosen = settings(
-        host=host, port=port, tls=tls, behind_proxy=behind_proxy, public_url=public_url, data_dir=data_dir
+        host=host,
+        port=port,
+        tls=tls,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        behind_proxy=behind_proxy,
+        public_url=public_url,
+        data_dir=data_dir,
     )
     from comserv import app
     from comserv.domain.errors import ComservError

@@ -46,7 +46,7 @@ class BrowserSecurity:
 
         async def send_protected(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _protect(MutableHeaders(scope=message), nonce, scope)
+                _protect(MutableHeaders(scope=message), nonce)
             await send(message)
 
         if self._foreign(scope):
@@ -68,12 +68,10 @@ class BrowserSecurity:
         return urlsplit(origin).netloc not in {headers.get("host", ""), self.public_host} - {""}
 
 
-def _protect(headers: MutableHeaders, nonce: str, scope: Scope) -> None:
+def _protect(headers: MutableHeaders, nonce: str) -> None:
     for name, value in HEADERS.items():
         headers.setdefault(name, value)
     headers.setdefault("content-security-policy", POLICY.format(nonce=nonce))
-    if scope["scheme"] == "https":
-        headers.setdefault("strict-transport-security", "max-age=31536000")
     if "cache-control" not in headers:
         headers["cache-control"] = "no-store"
 
