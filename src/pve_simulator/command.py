@@ -49,6 +49,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--servers", type=at_least_one, default=1, help="servers on consecutive ports (default 1)")
     made.add_argument("--speed", type=positive, default=1.0, help="what lasts takes 1/SPEED of its time (default 1)")
     made.add_argument("--world", default="default", choices=("default", "recorded"), help="which world to begin with")
+    made.add_argument(
+        "--node-ports", action="store_true", help="every node on a port and with a certificate of its own"
+    )
     made.add_argument("--state", type=Path, help="folder that keeps the world over restarts")
     return made
 
@@ -76,8 +79,9 @@ async def serve(options: argparse.Namespace) -> int:
     keeper = Keeper(options.state)
     servers, listeners = build(options, keeper)
     keeper.save(servers)
-    for server, listener in zip(servers, listeners, strict=True):
+    for server in servers:
         server.start()
+    for listener in listeners:
         listener.start()
     keeping = loop.create_task(keeper.run(servers))
     print(json.dumps(announcement(servers)), flush=True)  # noqa: T201 - the one line that is the command's result
@@ -94,14 +98,15 @@ async def serve(options: argparse.Namespace) -> int:
 
 
 def build(options: argparse.Namespace, keeper: Keeper) -> tuple[list[Server], list[Listener]]:
-    """Servers and their ports."""
+    """Servers and their ports: every server's first address, then those of further nodes."""
     servers = [build_one(options, keeper, number) for number in range(options.servers)]
-    listeners = [
-        Listener(server, bound) for server, bound in zip(servers, ports(options.port, len(servers)), strict=True)
-    ]
-    for server, listener in zip(servers, listeners, strict=True):
-        server.port = listener.port
-    return servers, listeners
+    served = [(server, server.proxy) for server in servers]
+    if options.node_ports:
+        for number, server in enumerate(servers):
+            server.proxies = keeper.proxies(number, server)
+            served += [(server, proxy) for proxy in server.proxies.values() if proxy is not server.proxy]
+    bound = ports(options.port, len(served))
+    return servers, [Listener(server, proxy, socket) for (server, proxy), socket in zip(served, bound, strict=True)]
 
 
 def build_one(options: argparse.Namespace, keeper: Keeper, number: int) -> Server:
@@ -143,11 +148,22 @@ def describe(server: Server) -> dict[str, Any]:
         credentials |= {f"{user.id}!{token.name}": token.secret for token in user.tokens.values()}
     named = {"full": "admin@pve!full", "sep": "admin@pve!sep", "none": "low@pve!none"}
     return {
-        "url": f"https://127.0.0.1:{server.port}",
+        "url": server.proxy.url,
         "fingerprint": server.certificates.fingerprint,
         "tokens": {name: {"id": who, "secret": credentials[who]} for name, who in named.items() if who in credentials},
         "templates": sorted(guest.vmid for guest in estate.guests.values() if guest.template),
         "credentials": credentials,
+    } | nodes(server)
+
+
+def nodes(server: Server) -> dict[str, Any]:
+    """Where each node is reached and what it shows there, where each has an address of its own."""
+    if not server.proxies:
+        return {}
+    return {
+        "nodes": {name: proxy.url for name, proxy in server.proxies.items()},
+        "fingerprints": {name: proxy.certificates.fingerprint for name, proxy in server.proxies.items()},
+        "authority": server.certificates.authority_pem.decode(),
     }
 
 

@@ -37,6 +37,7 @@ async def answer(connection: Connection, head: Head) -> Reply:
             return add_faults(server, body)
         case "DELETE", "/_sim/faults":
             server.faults.clear()
+            server.watch()
             return reply(200, {})
     return reply(404, {"error": f"no such control: {head.method} {head.path}"})
 
@@ -47,9 +48,7 @@ def add_faults(server: Server, body: bytes) -> Reply:
         server.faults.add(json.loads(body))
     except (ValueError, TypeError, BadRule) as fault:
         return reply(400, {"error": str(fault)})
-    for name in server.estate.nodes:
-        if server.faults.down(name, dying=True):
-            server.crash(name)
+    server.watch()
     if server.faults.standing("certificate_renewed"):
         server.renew_certificate()
     return reply(200, {"rules": len(server.faults.rules)})
@@ -95,9 +94,17 @@ def world(server: Server) -> dict[str, Any]:
             }
             for task in estate.tasks.values()
         ],
-        "nodes": [{"name": node.name, "down": server.node_down(node.name)} for node in estate.nodes.values()],
+        "nodes": [node_row(server, name) for name in estate.nodes],
         "storages": list(estate.storages.values()),
         "volumes": list(estate.volumes.values()),
         "pools": list(estate.pools.values()),
         "fingerprint": server.certificates.fingerprint,
+        "authority": server.certificates.authority_pem.decode(),
     }
+
+
+def node_row(server: Server, name: str) -> dict[str, Any]:
+    """A node; with the address and the certificate that it has to itself."""
+    row: dict[str, Any] = {"name": name, "down": server.node_down(name)}
+    proxy = server.proxies.get(name)
+    return row | ({"url": proxy.url, "fingerprint": proxy.certificates.fingerprint} if proxy else {})

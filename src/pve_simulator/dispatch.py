@@ -11,6 +11,7 @@ from pve_simulator.authentication import Identity
 from pve_simulator.call import ENDPOINTS, Call
 from pve_simulator.errors import ApiError, ParameterError, PermissionDenied
 from pve_simulator.faults import FOR_TASKS, Rule
+from pve_simulator.lives import Life, mortal
 from pve_simulator.parameters.verification import verify
 from pve_simulator.permissions import Permissions, check_declared
 from pve_simulator.replies import Reply, empty, failure, success
@@ -24,19 +25,26 @@ BROKEN_PIPE = 5.0
 
 @dataclass
 class Request:
-    """A decoded request to the API. `path` begins with `/`, without `/api2/FORMAT` and query."""
+    """A decoded request to the API. `path` begins with `/`, without `/api2/FORMAT` and query.
+
+    `entry` is the node whose address the client asked.
+    """
 
     method: str
     path: str
     form: str
     identity: Identity
     values: dict[str, Any]
+    entry: str
     files: dict[str, bytes] = field(default_factory=dict)
     rules: list[Rule] = field(default_factory=list)
 
 
-async def dispatch(server: Server, request: Request) -> Reply:
-    """The reply to a request. A slow inner call is given up on with 596 while its work goes on."""
+async def dispatch(server: Server, request: Request) -> Reply | None:
+    """The reply to a request. A slow inner call is given up on with 596 while its work goes on.
+
+    None where the node that the client asked died over it.
+    """
     privileged = False
     try:
         found = load().find(request.method, request.path)
@@ -48,17 +56,18 @@ async def dispatch(server: Server, request: Request) -> Reply:
             raise PermissionDenied(f"URI '{request.path}' not available with API token, need proper ticket.\n")
         check_declared(Permissions(server.estate), method.permissions, request.identity.user, values)
         node = values.get("node") if method.proxy_to_node else None
-        remote = node is not None and node not in ("localhost", server.estate.entry.name)
+        remote = node is not None and node not in ("localhost", request.entry)
         if isinstance(node, str):
             unreachable = await reach(server, node, request)
             if unreachable:
                 return unreachable
         privileged = method.protected or remote
-        work = asyncio.ensure_future(carry_out(server, request, method, values))
+        life = server.life(str(node) if remote else request.entry)
+        work = asyncio.ensure_future(mortal(life, carry_out(server, request, method, values)))
         if not privileged:
-            await asyncio.wait([work])
-            return work.result()
-        return await asked(server, work, str(node) if remote else None)
+            await asyncio.wait([work, life.over], return_when=asyncio.FIRST_COMPLETED)
+            return work.result() if work.done() else None
+        return await asked(server, work, life, str(node) if remote else None)
     except ApiError as error:
         return await refused(server, error, request.form, privileged)
 
@@ -78,7 +87,7 @@ def merged(in_path: dict[str, str], values: dict[str, Any]) -> dict[str, Any]:
 
 async def reach(server: Server, node: str, request: Request) -> Reply | None:
     """None if a node can be asked; else what pveproxy answers, after the time it takes."""
-    if node in ("localhost", server.estate.entry.name) and not server.faults.rules:
+    if node in ("localhost", request.entry) and not server.faults.rules:
         return None
     if server.faults.standing("node_down", request.method, request.path, node):
         await server.clock.sleep(NO_ROUTE)
@@ -94,17 +103,22 @@ async def reach(server: Server, node: str, request: Request) -> Reply | None:
     return None
 
 
-async def asked(server: Server, work: asyncio.Future[Reply], node: str | None) -> Reply:
-    """What an inner hop answers: given up on after 30 s, or 5 s after its node was lost, while the work goes on."""
+async def asked(server: Server, work: asyncio.Future[Reply], life: Life, node: str | None) -> Reply | None:
+    """What an inner hop answers: given up on after 30 s, or 5 s after its node was lost, while the work goes on.
+
+    A node that dies takes the work with it; None where that is the one that the client asked.
+    """
     end = asyncio.get_running_loop().time() + server.clock.scaled(INNER_TIMEOUT)
     while not work.done():
         news = asyncio.ensure_future(server.faults.news.wait())
         left = max(0.0, end - asyncio.get_running_loop().time())
-        await asyncio.wait([work, news], timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([work, news, life.over], timeout=left, return_when=asyncio.FIRST_COMPLETED)
         news.cancel()
         if work.done():
             break
-        if node is not None and server.faults.down(node):
+        if node is None and life.ended:
+            return None
+        if node is not None and (life.ended or server.faults.down(node)):
             await server.clock.sleep(BROKEN_PIPE)
             return empty(596, "Broken pipe")
         if asyncio.get_running_loop().time() >= end:
@@ -122,17 +136,15 @@ async def carry_out(server: Server, request: Request, method: Method, values: di
         handler = ENDPOINTS.get((request.method, method.template))
         if handler is None:
             raise ApiError(501, f"{request.method} {method.template} is not simulated")
-        call = Call(server, request.method, request.path, request.identity, typed, values)
+        call = Call(server, request.method, request.path, request.identity, typed, values, request.entry)
         call.files = request.files
         FOR_TASKS.set(request.rules)
         data = await handler(call)
         if request.method != "GET":
             server.changed()
-        privileged = method.protected or ("node" in values and remote(server, values))
-        if isinstance(data, Reply):  # a file
-            data.privileged = privileged
-            return data
+        privileged = method.protected or values.get("node", "localhost") not in ("localhost", request.entry)
         if isinstance(data, Reply):  # no JSON: a log as text, a file
+            data.privileged = privileged
             return data
         extra = {name: value for name, value in call.extra.items() if value}  # Perl drops a total of 0
         return success(data, extra, request.form, privileged)
@@ -141,11 +153,6 @@ async def carry_out(server: Server, request: Request, method: Method, values: di
     except Exception:  # the outermost edge of a call: the reply is a 500, as a broken daemon's
         logging.getLogger(__name__).exception("%s %s broke", request.method, request.path)
         return failure(ApiError(500, "internal error of the simulator"), request.form)
-
-
-def remote(server: Server, values: dict[str, Any]) -> bool:
-    """Whether a call went to another node than the one that clients speak to."""
-    return values["node"] not in ("localhost", server.estate.entry.name)
 
 
 async def refused(server: Server, error: ApiError, form: str, privileged: bool) -> Reply:

@@ -163,14 +163,22 @@ class Faults:
             for rule in self.rules
         )
 
+    def silent(self, node: str) -> bool:
+        """Whether a node that is down keeps its clients waiting, as one without power does."""
+        return any(rule.values.get("silent") for rule in self.rules if self._takes_down(rule, node))
+
+    def _takes_down(self, rule: Rule, node: str) -> bool:
+        if rule.effect != "node_down" or rule.spent or rule.after > 0:
+            return False
+        named = rule.values.get("node", rule.node)
+        # a rule for some requests says nothing of the node itself
+        return named in (None, node) and not (named is None and (rule.path or rule.method))
+
     def down(self, node: str, dying: bool = False) -> bool:
         """Whether a rule says that a node is down, without counting; `dying`: that it died just now, asked once."""
         for rule in self.rules:
-            if rule.effect != "node_down" or rule.spent or rule.after > 0:
+            if not self._takes_down(rule, node):
                 continue
-            named = rule.values.get("node", rule.node)
-            if named not in (None, node) or (named is None and (rule.path or rule.method)):
-                continue  # a rule for some requests says nothing of the node itself
             if not dying or (rule.values.get("dies") and rule.died.setdefault(node, True)):
                 if dying:
                     rule.died[node] = False

@@ -17,6 +17,7 @@ from pve_simulator.replies import Reply, empty, text
 from pve_simulator.requests import answer
 
 if TYPE_CHECKING:
+    from pve_simulator.proxies import Proxy
     from pve_simulator.server import Server
 
 METHODS = ("GET", "POST", "PUT", "DELETE")
@@ -79,17 +80,22 @@ class Connection:
         writer: asyncio.StreamWriter,
         secure: bool,
         peer: str,
-        port: int,
+        proxy: Proxy,
     ) -> None:
         self.server = server
         self.reader = reader
         self.writer = writer
         self.secure = secure
         self.peer = peer
-        self.port = port
-        self.generation = server.generation
+        self.proxy = proxy
+        self.generation = proxy.generation
         self.served = 0
         self.unread = 0  # bytes of a body that was announced and not read
+
+    @property
+    def node(self) -> str:
+        """The node that answers here."""
+        return self.proxy.node or self.server.estate.entry.name
 
     async def run(self) -> None:
         """Serves until either side has enough."""
@@ -156,7 +162,7 @@ class Connection:
             moved = head.method == "GET"
             reason = "Moved Permanently" if moved else "Permanent Redirect"
             reply = text(301 if moved else 308, reason)
-            host = head.headers.get("host", f"127.0.0.1:{self.port}")
+            host = head.headers.get("host", f"127.0.0.1:{self.proxy.port}")
             reply.headers.append(("Location", f"https://{host}{head.target}"))
             return reply
         if head.method not in METHODS:
@@ -190,7 +196,7 @@ class Connection:
             and reply.status < 400
             and head.keep_alive
             and self.served < REQUESTS_PER_CONNECTION
-            and self.generation == self.server.generation
+            and self.generation == self.proxy.generation
         )
         self.writer.write(self._bytes(head, reply, stay))
         await self.writer.drain()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pve_simulator.http import Connection
 
 if TYPE_CHECKING:
+    from pve_simulator.proxies import Proxy
     from pve_simulator.server import Server
 
 TLS_HANDSHAKE = 0x16
@@ -19,13 +20,14 @@ FIRST_BYTE = 10.0  # seconds a new connection may stay silent
 
 
 class Listener:
-    """Serves one server on one port, given as a listening socket."""
+    """Serves one address of a server on one port, given as a listening socket."""
 
-    def __init__(self, server: Server, bound: socket.socket) -> None:
+    def __init__(self, server: Server, proxy: Proxy, bound: socket.socket) -> None:
         self.server = server
+        self.proxy = proxy
         self.socket = bound
         self.socket.setblocking(False)
-        self.port: int = self.socket.getsockname()[1]
+        proxy.port = self.socket.getsockname()[1]
         self.connections: set[asyncio.Task[None]] = set()
         self._accepting: asyncio.Task[None] | None = None
 
@@ -60,8 +62,8 @@ class Listener:
             if not first:
                 return
             secure = first[0] == TLS_HANDSHAKE
-            reader, writer = await streams(accepted, self.server if secure else None)
-            await Connection(self.server, reader, writer, secure, peer, self.port).run()
+            reader, writer = await streams(accepted, self.proxy if secure else None)
+            await Connection(self.server, reader, writer, secure, peer, self.proxy).run()
         except asyncio.CancelledError:  # the port is closed: nobody waits for the client's farewell
             if writer is not None:
                 writer.transport.abort()
@@ -93,7 +95,7 @@ async def first_byte(accepted: socket.socket) -> bytes:
             loop.remove_reader(accepted.fileno())
 
 
-async def streams(accepted: socket.socket, secure: Server | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def streams(accepted: socket.socket, secure: Proxy | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Reader and writer of an accepted connection, with TLS of `secure` where given."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=1 << 20, loop=loop)

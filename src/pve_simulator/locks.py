@@ -6,11 +6,31 @@ import asyncio
 import collections
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from contextvars import ContextVar
 
 from pve_simulator.clock import Clock
 from pve_simulator.errors import ApiError
 
 Key = int | str  # a guest's VMID, or a name of another file
+
+
+class Holder:
+    """What one worker holds and waits for, so that it can be let go of when the worker dies."""
+
+    def __init__(self) -> None:
+        self.held: list[tuple[FileLock, bool]] = []
+        self.turns: list[asyncio.Future[None]] = []
+
+    def lose(self) -> None:
+        """The operating system takes back what a dead process locked."""
+        for turn in self.turns:
+            turn.cancel()
+        for lock, shared in self.held:
+            lock.release(shared)
+        self.held, self.turns = [], []
+
+
+HOLDER: ContextVar[Holder | None] = ContextVar("HOLDER", default=None)
 
 
 class FileLock:
@@ -31,15 +51,21 @@ class FileLock:
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.waiting.append((turn, shared))
+        holder = HOLDER.get()
+        if holder:
+            holder.turns.append(turn)
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self.release(shared)  # the turn came together with the interruption
-            else:
+            elif (turn, shared) in self.waiting:
                 self.waiting.remove((turn, shared))
                 self._wake()
             raise
+        finally:
+            if holder and turn in holder.turns:
+                holder.turns.remove(turn)
 
     def release(self, shared: bool) -> None:
         """Gives the lock back and wakes who is next."""
@@ -94,10 +120,17 @@ class Locks:
             raise ApiError(500, f"can't lock file '{file_of(key)}' - got timeout") from None
         if waited and log:
             log(" OK")
+        holder, grip = HOLDER.get(), (lock, shared)
+        if holder:
+            holder.held.append(grip)
         try:
             yield
         finally:
-            lock.release(shared)
+            if holder is None:
+                lock.release(shared)
+            elif grip in holder.held:  # else it died, and the lock is another's
+                holder.held.remove(grip)
+                lock.release(shared)
 
 
 def file_of(key: Key) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from pve_simulator.errors import SimulatorError
+from pve_simulator.proxies import Proxy
 from pve_simulator.server import Server
 from pve_simulator.tls import Certificates
 from pve_simulator.world.estate import Estate
@@ -31,6 +32,30 @@ class Keeper:
     def certificates(self, number: int) -> Certificates:
         """The certificates of a server, kept or new."""
         return Certificates.load(self.folder / f"server-{number}") if self.folder else Certificates.make()
+
+    def proxies(self, number: int, server: Server) -> dict[str, Proxy]:
+        """An address for every node, the first node's being the server's own; certificates kept or new."""
+        server.proxy.node = server.estate.entry.name
+        made = {server.estate.entry.name: server.proxy}
+        for node in server.estate.nodes.values():
+            if node.name not in made:
+                held = server.certificates.another(self.node_folder(number, node.name))
+                made[node.name] = Proxy(held, node.name)
+        return made
+
+    def node_folder(self, number: int, node: str) -> Path | None:
+        """Where a node's certificate is kept."""
+        return self.folder / f"server-{number}" / "nodes" / node if self.folder else None
+
+    def save_certificates(self, number: int, server: Server) -> None:
+        """Writes what the addresses of a server show."""
+        if not self.folder:
+            return
+        server.certificates.save(self.folder / f"server-{number}")
+        for name, proxy in server.proxies.items():
+            folder = self.node_folder(number, name)
+            if folder and proxy is not server.proxy:
+                proxy.certificates.save(folder)
 
     def estate(self, number: int) -> Estate | None:
         """A server's estate as it was kept, or None; raises UnreadableState."""
@@ -56,7 +81,7 @@ class Keeper:
                 try:
                     await asyncio.to_thread(self._write, number, data)
                     if renewed:
-                        server.certificates.save(self.folder / f"server-{number}")
+                        self.save_certificates(number, server)
                 except OSError:
                     logging.getLogger(__name__).exception("state could not be written")
 
@@ -65,7 +90,7 @@ class Keeper:
         if self.folder:
             for number, server in enumerate(servers):
                 self._write(number, msgspec.json.encode(server.estate))
-                server.certificates.save(self.folder / f"server-{number}")
+                self.save_certificates(number, server)
 
     def _write(self, number: int, data: bytes) -> None:
         if self.folder is None:

@@ -39,10 +39,12 @@ async def answer(connection: Connection, head: Head) -> Reply | None:
 async def _with_faults(connection: Connection, head: Head, who: list[str]) -> Reply | None:
     server = connection.server
     node = node_of(head.path)
+    if await dead(connection):
+        return None
     if server.faults.standing("server_down", head.method, head.path, node):
         return None
     if server.faults.standing("certificate_renewed", head.method, head.path, node):
-        server.renew_certificate()
+        server.renew_certificate(connection.proxy)
     rules = server.faults.strike(head.method, head.path, node)
     for rule in rules:
         if rule.effect == "delay":
@@ -52,10 +54,22 @@ async def _with_faults(connection: Connection, head: Head, who: list[str]) -> Re
         elif not carried_out(rule):
             return await _replaced(connection, rule)
     reply = await _answer(connection, head, rules, who)
+    if await dead(connection):
+        return None
     for rule in rules:
         if rule.effect in ("hang", "status", "garbage", "drop_after"):
             return await _replaced(connection, rule)
     return reply
+
+
+async def dead(connection: Connection) -> bool:
+    """Whether the node of an address of its own is down: then nobody is there who would answer."""
+    node, server = connection.proxy.node, connection.server
+    if node is None or not server.node_down(node):
+        return False
+    if server.faults.silent(node):
+        await connection.silence()
+    return True
 
 
 def seconds(rule: Rule) -> float:
@@ -114,7 +128,7 @@ async def _answer(connection: Connection, head: Head, rules: list[Rule], who: li
             else empty(401, str(refusal))
         )
     who.append(identity.user)
-    request = Request(head.method, uri, form, identity, {}, rules=rules)
+    request = Request(head.method, uri, form, identity, {}, connection.node, rules=rules)
     refusal = await read_parameters(connection, head, request)
     if refusal is not None:
         return refusal
@@ -122,6 +136,8 @@ async def _answer(connection: Connection, head: Head, rules: list[Rule], who: li
         where = f"{uri}, {form}" if rest else f"/, {form}"
         return text(501, f"no formatter for uri {where}")
     reply = await dispatch(server, request)
+    if reply is None:
+        return None
     if reply.status == 401:
         await until(began + server.clock.scaled(DELAY_401))
     return shown(reply, form)
@@ -169,7 +185,7 @@ def text_line(status: int, message: str) -> Reply:
 def page(connection: Connection, path: str) -> Reply:
     """What is no API: the start page, and files that are not there."""
     if path == "/":
-        node = connection.server.estate.entry.name
+        node = connection.node
         title = f"<title>{html.escape(node)} - Proxmox Virtual Environment</title>"
         return Reply(200, "OK", f"<!DOCTYPE html><html><head>{title}</head></html>".encode(), "text/html;charset=UTF-8")
     return text_line(500, f"no such file '{path}'")

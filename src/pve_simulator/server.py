@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from pve_simulator.authentication import Authentication
+from pve_simulator.booting import boot
 from pve_simulator.clock import Clock
 from pve_simulator.faults import Faults
+from pve_simulator.lives import Life, mortal
 from pve_simulator.locks import Locks
+from pve_simulator.proxies import Proxy
 from pve_simulator.tasks import Tasks
 from pve_simulator.tls import Certificates
 from pve_simulator.world.estate import Estate
@@ -39,8 +42,8 @@ class Server:
     def __init__(self, estate: Estate, clock: Clock, certificates: Certificates) -> None:
         self.estate = estate
         self.clock = clock
-        self.certificates = certificates
-        self.context = certificates.context()
+        self.proxy = Proxy(certificates)
+        self.proxies: dict[str, Proxy] = {}  # addresses of single nodes, where they have some
         self.authentication = Authentication(estate, clock)
         self.faults = Faults()
         self.locks = Locks(clock)
@@ -50,8 +53,8 @@ class Server:
         self.statistics: dict[str, Any] = {}  # what the last round of pvestatd saw
         self.written: dict[str, tuple[Any, bytes]] = {}  # rows of `/cluster/resources` as they were last written out
         self.round = 0
-        self.port = 0
-        self.generation = 0  # raised by a new certificate: kept connections then end
+        self.lives: dict[str, Life] = {}
+        self.fallen: set[str] = set()  # nodes that crashed and have not come back
         self._rounds: asyncio.Task[None] | None = None
         self._later: set[asyncio.Task[None]] = set()
 
@@ -59,11 +62,35 @@ class Server:
         """Marks the estate as to be written."""
         self.revision += 1
 
-    def later(self, work: Coroutine[Any, Any, None]) -> None:
-        """Does something beside the calls and tasks: what qmeventd and the high availability managers do."""
-        task = asyncio.get_running_loop().create_task(work)
+    def later(self, work: Coroutine[Any, Any, None], node: str | None = None) -> None:
+        """Does something beside the calls and tasks: what qmeventd and the high availability managers do.
+
+        With a `node` it dies with that.
+        """
+        mine = mortal(self.life(node), work) if node else work
+        task = asyncio.get_running_loop().create_task(mine)
         self._later.add(task)
         task.add_done_callback(self._later.discard)
+
+    def life(self, node: str) -> Life:
+        """The life that a node now leads."""
+        if node not in self.lives:
+            self.lives[node] = Life()
+        return self.lives[node]
+
+    @property
+    def certificates(self) -> Certificates:
+        """Those of the first address."""
+        return self.proxy.certificates
+
+    def certificates_of(self, node: str) -> Certificates:
+        """What a node shows; without addresses of their own all show the same."""
+        return self.proxies.get(node, self.proxy).certificates
+
+    @property
+    def generation(self) -> int:
+        """Raised by every new certificate."""
+        return sum(proxy.generation for proxy in {self.proxy, *self.proxies.values()})
 
     def note(self, method: str, path: str, query: str, who: str, status: int, began: float) -> None:
         """Remembers a request; `began` is of time.perf_counter()."""
@@ -84,6 +111,7 @@ class Server:
 
         while True:
             await self.clock.sleep(ROUND)
+            self.watch()
             take(self)
             settle(self)
 
@@ -102,17 +130,26 @@ class Server:
 
     def crash(self, node: str) -> None:
         """A node dies: its tasks and processes are gone, configurations stay as they were, locks in them too."""
+        life = self.lives.pop(node, None)
+        if life:
+            life.end()
         self.tasks.lose(node)
         for guest in self.estate.guests.values():
             if guest.node == node:
                 guest.process = None
                 self.locks.forget(guest.vmid)
-        if node in self.estate.nodes:
-            self.estate.nodes[node].started = self.clock.time()
+        self.fallen.add(node)
         self.changed()
 
-    def renew_certificate(self) -> None:
-        """A new certificate from now on, as after `pvenode cert` or `pvecm updatecerts`."""
-        self.certificates.renew()
-        self.context = self.certificates.context()
-        self.generation += 1
+    def watch(self) -> None:
+        """Looks which nodes died by a fault rule, and which are back: those boot."""
+        for name in self.estate.nodes:
+            if self.faults.down(name, dying=True):
+                self.crash(name)
+            elif name in self.fallen and not self.node_down(name):
+                self.fallen.discard(name)
+                boot(self, name)
+
+    def renew_certificate(self, proxy: Proxy | None = None) -> None:
+        """A new certificate from now on, at one address."""
+        (proxy or self.proxy).renew()

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from pve_simulator.errors import ApiError, TaskError
-from pve_simulator.locks import Key
+from pve_simulator.lives import Life, mortal
+from pve_simulator.locks import HOLDER, Holder, Key
 from pve_simulator.world.node import Node
 from pve_simulator.world.task import Task
 
@@ -24,18 +25,17 @@ LOCK_WAIT = 10.0  # seconds Proxmox waits for a guest's file lock
 class Run:
     """A task at work, as its worker sees it."""
 
-    def __init__(self, server: Server, task: Task) -> None:
+    def __init__(self, server: Server, task: Task, life: Life | None = None) -> None:
         self.server = server
         self.task = task
+        self.life = life  # the node's: it ends the work wherever it is
+        self.locks = Holder()
         self.factor = 1.0  # how much slower than usual, by a fault rule
         self.ending: str | None = None  # the exit status that a fault rule gives it
         self.warnings = 0
-        self.lost = False  # its node died: it neither goes on nor cleans up
 
     def log(self, *lines: str) -> None:
         """Adds lines to the log."""
-        if self.lost:
-            return
         self.task.log.extend(lines)
         self.server.changed()
 
@@ -47,8 +47,6 @@ class Run:
     async def sleep(self, seconds: float) -> None:
         """Works for some seconds of the real server."""
         await self.server.clock.sleep(seconds * self.factor)
-        if self.lost:
-            await asyncio.Event().wait()
 
     @contextlib.asynccontextmanager
     async def lock(self, key: Key, timeout: float = LOCK_WAIT, shared: bool = False) -> AsyncIterator[None]:
@@ -79,15 +77,17 @@ class Tasks:
         upid = f"UPID:{node.name}:{pid:08X}:{pstart:08X}:{int(now):08X}:{kind}:{name}:{user}:"
         task = Task(upid, node.name, pid, pstart, int(now), kind, name, user)
         self.server.estate.tasks[upid] = task
-        run = Run(self.server, task)
+        life = self.server.life(node.name)
+        run = Run(self.server, task, life)
         self.server.faults.for_task(run)
         self.runs[upid] = run
-        self.workers[upid] = asyncio.get_running_loop().create_task(self._work(run, worker), name=upid)
+        self.workers[upid] = asyncio.get_running_loop().create_task(mortal(life, self._work(run, worker)), name=upid)
         self.server.changed()
         return upid
 
     async def _work(self, run: Run, worker: Worker) -> None:
         task = run.task
+        HOLDER.set(run.locks)
         try:
             await worker(run)
             if run.ending is not None:
@@ -152,8 +152,8 @@ class Tasks:
         """The workers of a node die with it: no log line, no cleaning up, whatever they made half stays."""
         for upid, run in list(self.runs.items()):
             if run.task.node == node:
-                run.lost = True
                 self.lost.append(self.workers[upid])
+                run.locks.lose()
                 self._end(run.task, "unexpected status")
 
     def bury(self) -> None:

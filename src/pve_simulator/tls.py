@@ -57,6 +57,15 @@ class Certificates:
         kept.key, kept.certificate = _key(key), x509.load_pem_x509_certificate(certificate)
         return kept
 
+    def another(self, folder: Path | None) -> Certificates:
+        """Those of a further node: the same authority, and a certificate kept in a folder, or new."""
+        made = Certificates(self.authority_key, self.authority)
+        files = [folder / name for name in ("server.key", "server.pem")] if folder else []
+        if files and all(file.exists() for file in files):
+            key, certificate = (file.read_bytes() for file in files)
+            made.key, made.certificate = _key(key), x509.load_pem_x509_certificate(certificate)
+        return made
+
     def save(self, folder: Path) -> None:
         """Writes keys and certificates."""
         folder.mkdir(parents=True, exist_ok=True)

@@ -49,7 +49,7 @@ async def status(call: Call) -> list[dict[str, Any]]:
                 "nodeid": node.number if estate.cluster else 0,
                 "ip": node.address,
                 "level": "",
-                "local": int(node is estate.entry),
+                "local": int(node is call.entry),
                 "online": int(node in alive),
             }
         )
@@ -175,7 +175,7 @@ async def join(call: Call) -> dict[str, Any]:
             "name": node.name,
             "nodeid": str(node.number),
             "pve_addr": node.address,
-            "pve_fp": call.server.certificates.fingerprint,
+            "pve_fp": call.server.certificates_of(node.name).fingerprint,
             "quorum_votes": "1",
             "ring0_addr": node.address,
         }
@@ -183,7 +183,7 @@ async def join(call: Call) -> dict[str, Any]:
     ]
     return {
         "nodelist": node_list,
-        "preferred_node": call.estate.entry.name,
+        "preferred_node": call.entry.name,
         "totem": totem_settings(call.estate),
         "config_digest": digest(call.estate.cluster),
     }

@@ -27,7 +27,7 @@ async def nodes(call: Call) -> list[dict[str, Any]]:
     for node in call.estate.nodes.values():
         row = node_row(call, node)
         del row["cgroup-mode"]
-        rows.append(row | {"ssl_fingerprint": call.server.certificates.fingerprint})
+        rows.append(row | {"ssl_fingerprint": call.server.certificates_of(node.name).fingerprint})
     return rows
 
 
@@ -143,7 +143,7 @@ async def set_config(call: Call) -> None:
 @endpoint("POST", "/nodes/{node}/wakeonlan")
 async def wake(call: Call) -> str:
     node = call.node
-    if node is call.estate.entry:
+    if node is call.entry:
         raise ApiError(500, f"'{node.name}' is local node, cannot wake my self!")
     told = node.options.get("wakeonlan")
     if not told:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from pve_simulator import booting
 from pve_simulator.api.access_users import names
 from pve_simulator.authentication import Identity
 from pve_simulator.call import ENDPOINTS, Call, endpoint
@@ -59,9 +60,8 @@ async def start_all(call: Call) -> str:
     ]
 
     async def work(run: Run) -> None:
-        for guest in listed:
-            run.log(f"Starting {kind(guest)}")
-            await act(call, run, guest, "start", {})
+        booting.unlock(run, call.node.name)
+        await booting.start_in_order(run, listed)
 
     return call.task("startall", "", work)
 

@@ -164,7 +164,7 @@ async def subscription(call: Call) -> dict[str, str]:
 @endpoint("GET", "/nodes/{node}/certificates/info")
 async def certificates(call: Call) -> list[dict[str, Any]]:
     """The cluster's authority, and what the node shows."""
-    held = call.server.certificates
+    held = call.server.certificates_of(call.node.name)
     shown = certificate_row("pve-ssl.pem", held.certificate)
     return [
         certificate_row("pve-root-ca.pem", held.authority),

@@ -69,7 +69,7 @@ async def ended(call: Call, guest: Guest, name: str) -> dict[str, Any]:
         if guest.process and name == "shutdown":
             power.ended(call.server, guest)
 
-    call.server.later(leave())
+    call.server.later(leave(), guest.node)
     return {"result": {}}
 
 

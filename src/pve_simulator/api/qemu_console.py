@@ -65,4 +65,4 @@ async def send_key(call: Call) -> None:
             if guest.process:
                 machine.boot(call.server, guest, call.estate.nodes[guest.node])
 
-        call.server.later(restart())
+        call.server.later(restart(), guest.node)
