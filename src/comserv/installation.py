@@ -17,6 +17,7 @@ from comserv.services.finding import Finder
 from comserv.services.guests import Guests
 from comserv.services.jobs import Jobs
 from comserv.services.live import Live
+from comserv.services.maintenance import Maintenances
 from comserv.services.overview import Overview
 from comserv.services.passwords import Passwords
 from comserv.services.people import People
@@ -66,6 +67,7 @@ def wire(settings: Settings) -> Installation:
         overview=Overview(database, estate),
         finder=Finder(database, estate),
         live=Live(database),
+        maintenances=Maintenances(database, estate, clients),
     )
     return Installation(settings, database, clients, estate, passwords, sign, services)
 

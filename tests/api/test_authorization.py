@@ -60,6 +60,8 @@ TABLE: list[tuple[str, str, Any, str]] = [
     ("PATCH", "/servers/{server_id}", {"name": "Rack"}, ADMIN),
     ("DELETE", "/servers/{server_id}", None, ADMIN),
     ("POST", "/servers/{server_id}/test", None, ADMIN),
+    ("POST", "/servers/{server_id}/maintenance", {"why": "new disks"}, ADMIN),
+    ("DELETE", "/servers/{server_id}/maintenance", None, ADMIN),
     ("GET", "/account", None, VIEWER),
     ("PUT", "/account/password", {"current": "wrong", "new": "correct horse battery staple"}, VIEWER),
     ("GET", "/tokens", None, VIEWER),

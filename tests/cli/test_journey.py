@@ -257,7 +257,7 @@ def test_the_doctor_says_what_to_do_about_a_key_that_others_can_read(running: Ru
 
 
 def test_a_server_is_disabled_enabled_and_removed(running: Running, rack: dict[str, Any]) -> None:
-    assert running.command("server", "disable", "rack", "--json").json["state"] == "disabled"
+    assert running.command("server", "disable", "rack", "--json").json["state"] == "maintenance"
     assert running.command("server", "enable", "rack", "--json").json["enabled"]
     assert running.command("server", "remove", "rack").code == Exit.USAGE
     assert running.command("server", "remove", "rack", "--yes", "rack").code == 0

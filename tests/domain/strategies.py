@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import strategies as st
 
 from comserv.domain.guest import AddressSource, Guest, GuestConfig, GuestKey, GuestStatus, GuestType, KnownAddress
+from comserv.domain.maintenance import Maintenance
 from comserv.domain.picture import Health, Node, Picture, Storage
 from comserv.domain.planfacts import PlanFacts
 from comserv.domain.reservation import Reservation
@@ -258,7 +259,7 @@ def facts_with_unknowns(draw: st.DrawFn) -> PlanFacts:
     return PlanFacts(
         server="rack",
         server_name=draw(st.sampled_from(["", "Rack"])),
-        enabled=draw(st.booleans()),
+        maintenance=draw(st.none() | st.just(Maintenance("mara", NOW, "new disks"))),
         default_node=draw(st.just("") | NODES),
         health=draw(st.none() | st.builds(Health, st.just("rack"), st.sampled_from(ServerState))),
         picture=draw(st.none() | st.just(picture)),

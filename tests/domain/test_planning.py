@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from comserv.domain.guest import AddressSource, GuestConfig, GuestKey, GuestStatus, GuestType, KnownAddress
+from comserv.domain.maintenance import Maintenance
 from comserv.domain.picture import Health, Node, Storage
 from comserv.domain.plan import Finding, Level, Plan
 from comserv.domain.planfacts import PlanFacts
@@ -148,7 +149,7 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("no_quorum", "server", {}, {"quorate": False}),
     ("server_unreachable", "server", {}, {"health": Health("rack", ServerState.DOWN)}),
     ("server_unreachable", "server", {}, {"problem": "No route to host since 09:41."}),
-    ("server_disabled", "server", {}, {"enabled": False}),
+    ("server_in_maintenance", "server", {}, {"maintenance": Maintenance("mara", NOW, "new disks")}),
     ("rights_missing", "server", {}, {"rights": Rights({})}),
 ]
 

@@ -17,7 +17,6 @@ from comserv.domain.picture import Health
 from comserv.jobs import addresses, sweep
 from comserv.persistence import guests, pictures
 from comserv.services.guests import GuestQuery
-from comserv.services.servers import ServerEdit
 from tests.installed import ADMIN, OPERATOR, Installed, Pve, a_server, free_address, installed, static
 
 pytestmark = pytest.mark.anyio
@@ -181,21 +180,6 @@ async def test_addresses_cost_a_server_little(comserv: Installed, pve: Pve, monk
     await asyncio.sleep(2)
     asked = [row for row in pve.requests()[before:] if "/config" in row["path"] or "/agent" in row["path"]]
     assert len(asked) <= 3 * 2 / 0.1
-
-
-async def test_a_disabled_server_is_not_asked_and_its_guests_stay(
-    comserv: Installed, both: Installed, second: Pve
-) -> None:
-    await comserv.services.servers.edit(ADMIN, "rack", ServerEdit(enabled=False))
-    await comserv.eventually(lambda: comserv.installation.estate.server("rack").server.enabled is False)
-    await asyncio.sleep(0.5)
-    before = len(second.requests())
-    await rounds(comserv, "lab", 2)
-    assert len(second.requests()) == before
-    page = await comserv.services.guests.list(ADMIN, GuestQuery(servers=("rack",)))
-    assert page.total == 3 and page.stale == 3
-    await comserv.services.servers.edit(ADMIN, "rack", ServerEdit(enabled=True))
-    await comserv.eventually(lambda: health(comserv, "rack").state == "up")
 
 
 # --- over a restart

@@ -2,21 +2,27 @@
 
 import asyncio
 from pathlib import Path
+from typing import cast
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from comserv.domain.errors import ConfigurationError, DatabaseUnavailable
-from comserv.persistence import meta, schema
+from comserv.domain.picture import Health
+from comserv.domain.server import ServerState
+from comserv.persistence import meta, pictures, schema, servers
 from comserv.persistence.database import Database, parse_url
 from comserv.persistence.tables import metadata
 from comserv.persistence.vault import Vault, new_key
 from tests.databases import KEY, opened
 
 pytestmark = pytest.mark.anyio
+
+MODE = '{"mode": "system"}'
 
 
 async def test_migrations_from_empty_make_exactly_the_tables_that_the_code_knows(
@@ -44,6 +50,25 @@ async def test_processes_that_start_at_once_on_an_empty_database_migrate_it_once
     finally:
         for database in databases:
             await database.close()
+
+
+async def test_a_server_that_was_disabled_is_in_maintenance_after_the_upgrade(
+    empty_database_url: str, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "HEAD", "0001")
+    monkeypatch.setattr(command, "upgrade", lambda config, _, upgrade=command.upgrade: upgrade(config, "0001"))
+    async with opened(empty_database_url, vault) as old, old.write() as tx:
+        add = "INSERT INTO servers (id, addresses, token_id, token_secret, tls, enabled, created) VALUES"
+        for server, enabled, state in (("rack", "true", "up"), ("shed", "false", "disabled")):
+            values = f"('{server}', '[]', 'a@pve!ours', '', '{MODE}', {enabled}, 1)"
+            await tx.execute(text(add + values.replace(":", "\\:")))
+            await pictures.save_health(tx, Health(server, cast("ServerState", state)))
+    monkeypatch.undo()
+    async with opened(empty_database_url, vault) as new, new.read() as tx:
+        kept = {server.id: server.maintenance for server in await servers.every(tx)}
+        healthy = {server: await pictures.get_health(tx, server) for server in kept}
+    assert kept["rack"] is None and kept["shed"] and kept["shed"].why == "It was disabled before."
+    assert healthy["rack"] and healthy["shed"] is None
 
 
 async def test_a_database_of_a_newer_version_is_refused(database_url: str, vault: Vault) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import event, func, select
 from comserv.domain.connection import Stage, StageName, StageState
 from comserv.domain.errors import Conflict, NotFound, ProxmoxSaid
 from comserv.domain.guest import AddressSource, GuestKey, KnownAddress
+from comserv.domain.maintenance import Maintenance
 from comserv.domain.overlay import MadeGuest, Overlay
 from comserv.domain.picture import Health
 from comserv.domain.server import ServerState
@@ -33,8 +34,9 @@ async def test_a_server_comes_back_as_it_was_added_and_its_secret_only_when_aske
 async def test_a_server_is_changed_with_or_without_a_new_secret_and_its_revision_grows(database: Database) -> None:
     async with database.write() as tx:
         added = await with_server(tx)
-        changed = await servers.change(tx, replace(added, name="Other", enabled=False))
-        assert (changed.name, changed.enabled, changed.revision) == ("Other", False, 2)
+        rest = Maintenance("mara", tx.now, "new disks", tx.now)
+        changed = await servers.change(tx, replace(added, name="Other", maintenance=rest))
+        assert (changed.name, changed.maintenance, changed.revision) == ("Other", rest, 2)
         assert await servers.token_secret(tx, "rack") == SECRET
         await servers.change(tx, added, "new-secret")
         assert await servers.token_secret(tx, "rack") == "new-secret"

@@ -13,7 +13,6 @@ from comserv.domain.errors import Forbidden, PlanBlocked
 from comserv.domain.vmrequest import parse_vm_request
 from comserv.persistence import audit
 from comserv.services import planfacts
-from comserv.services.servers import ServerEdit
 from tests.installed import ADMIN, OPERATOR, VIEWER, Installed, Pve, free_address, static, unique
 
 pytestmark = pytest.mark.anyio
@@ -278,14 +277,13 @@ async def test_a_slow_server_is_a_warning(comserv: Installed, pve: Pve) -> None:
     assert "server_slow" in await comserv.plan()
 
 
-async def test_a_disabled_server_is_a_blocker(comserv: Installed) -> None:
-    await comserv.services.servers.edit(ADMIN, "lab", ServerEdit(enabled=False))
+async def test_a_server_in_maintenance_is_a_blocker(comserv: Installed) -> None:
+    await comserv.services.maintenances.begin(ADMIN, "lab")
     try:
-        await comserv.eventually(lambda: not comserv.installation.estate.server("lab").server.enabled)
-        assert "server_disabled" in await comserv.plan()
+        found = (await comserv.plan())["server_in_maintenance"]
+        assert found.level == "blocker" and "mara" in found.text and "End the maintenance" in found.cure
     finally:
-        await comserv.services.servers.edit(ADMIN, "lab", ServerEdit(enabled=True))
-        await comserv.eventually(lambda: comserv.installation.estate.server("lab").server.enabled)
+        await comserv.services.maintenances.end(ADMIN, "lab")
         await comserv.eventually(lambda: comserv.installation.estate.server("lab").health.state == "up")
 
 

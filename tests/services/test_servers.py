@@ -228,15 +228,6 @@ async def test_a_server_with_jobs_is_not_removed_and_its_rows_go_with_it_afterwa
     assert len(other.requests()) == before
 
 
-async def test_a_disabled_server_says_so_and_holds_nobody(comserv: Installed, rack: ServerView) -> None:
-    off = await comserv.services.servers.edit(ADMIN, "rack", ServerEdit(enabled=False))
-    assert off.health.state is ServerState.DISABLED
-    await comserv.eventually(lambda: not comserv.installation.estate.server("rack").server.enabled)
-    on = await comserv.services.servers.edit(ADMIN, "rack", ServerEdit(enabled=True))
-    assert on.server.enabled
-    await comserv.eventually(lambda: state(comserv) == "up")
-
-
 async def test_a_test_comes_stage_by_stage_and_is_kept(comserv: Installed, rack: ServerView) -> None:
     stages = [stage async for stage in comserv.services.servers.test(ADMIN, "rack")]
     assert [str(stage.stage) for stage in stages][:3] == ["name", "tcp", "tls"] or len(stages) >= 9

@@ -254,6 +254,19 @@ class FakeServers(_Told):
         return f'pveum role add Comserv --privs "VM.Audit VM.Clone VM.Allocate"\npveum user add {user}\npveum user token add {user} {token}'
 
 
+class FakeMaintenances(_Told):
+    async def held_jobs(self, actor: Actor, server_id: str) -> int:
+        return 2
+
+    async def begin(self, actor: Actor, server_id: str, why: str = "", until: Any = None, *, lasts: Any = None) -> None:
+        actor.require(Action.MANAGE_SERVERS)
+        self.told.asked.append(("maintenance", server_id, why, lasts))
+
+    async def end(self, actor: Actor, server_id: str) -> None:
+        actor.require(Action.MANAGE_SERVERS)
+        self.told.asked.append(("end maintenance", server_id))
+
+
 class FakeVms(_Told):
     async def choices(self, actor: Actor, server_id: str) -> Any:
         actor.require(Action.PLAN)
@@ -385,5 +398,6 @@ def services(told: Told) -> Services:
             overview=FakeOverview(told),
             finder=FakeFinder(told),
             live=FakeLive(told),
+            maintenances=FakeMaintenances(told),
         ),
     )

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -297,14 +298,16 @@ def test_a_server_is_edited_disabled_tested_and_removed(client: Client, told: To
         "tls_mode": "fingerprint", "fingerprints": f"{view.addresses[0]} {estate.PIN}", "ca_pem": "", "token_secret": SECRET,
     }  # fmt: skip
     assert client.post("/servers/lab/edit", fields).location == "/servers/lab"
-    client.post("/servers/lab/enabled", {"enabled": "no"})
+    client.post("/servers/lab/maintenance", {"why": "new disks", "hours": "2"})
     client.post("/servers/lab/test")
     client.post("/servers/lab/certificate", {f"fingerprint.{view.addresses[0]}": estate.PIN})
     client.post("/servers/lab/remove")
     edit = told.asked[0][2]
     assert (edit.name, edit.token_secret, edit.addresses, edit.tls) == ("The lab", SECRET, None, None)
-    assert told.asked[1][2].enabled is False and told.asked[3][2].tls.fingerprints == {view.addresses[0]: estate.PIN}
-    assert [one[0] for one in told.asked] == ["edit", "edit", "test", "edit", "remove server"]
+    assert told.asked[1][2:] == ("new disks", timedelta(hours=2)) and told.asked[3][2].tls.fingerprints == {
+        view.addresses[0]: estate.PIN
+    }
+    assert [one[0] for one in told.asked] == ["edit", "maintenance", "test", "edit", "remove server"]
 
 
 def test_people_are_made_changed_and_disabled(client: Client, told: Told) -> None:

@@ -1,6 +1,7 @@
 """What a server is registered or edited with: the JSON body, made into parsed values."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -124,6 +125,15 @@ class ServerBody(BaseModel):
         return NewServer(server_id, name, addresses, token_id, secret, tls, (self.default_node or "").strip())
 
 
+class MaintenanceBody(BaseModel):
+    """Why nothing is to be sent to a server, and until when."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"why": "New disks"}]})
+
+    why: Annotated[str, Field(max_length=1000)] = Field(default="", description="Shown to everyone.")
+    until: datetime | None = Field(default=None, description="With its time zone; null: until it is ended.")
+
+
 class ServerPatch(BaseModel):
     """What is left away or null stays as it is."""
 
@@ -137,7 +147,7 @@ class ServerPatch(BaseModel):
     )
     tls: TlsBody | None = None
     default_node: Short | None = Field(default=None, description="Empty: none.")
-    enabled: bool | None = None
+    enabled: bool | None = Field(default=None, description="False begins a maintenance without a reason, true ends it.")
 
     @property
     def needs_addresses(self) -> bool:
@@ -155,7 +165,7 @@ class ServerPatch(BaseModel):
         faults.settle()
         name = self.name.strip() if self.name else None
         node = self.default_node.strip() if self.default_node is not None else None
-        return ServerEdit(name, addresses, token_id, secret, tls, node, self.enabled)
+        return ServerEdit(name, addresses, token_id, secret, tls, node)
 
 
 def read_addresses(texts: Sequence[str], faults: Faults) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from comserv.api.paging import Cursor, Limit, cut
 from comserv.api.problems import problem_of, request_id_of
 from comserv.api.replies import PREFIX, answers, nothing, reply
 from comserv.api.route import Given, Route, ServerId, Who
-from comserv.api.serverbody import LookAt, ServerBody, ServerPatch
+from comserv.api.serverbody import LookAt, MaintenanceBody, ServerBody, ServerPatch
 from comserv.api.shapes.problem import Stage
 from comserv.api.shapes.server import Certificate, Server, ServerList, Stages
 from comserv.domain.connection import Stage as DomainStage
@@ -98,7 +98,27 @@ async def edit_server(who: Who, services: Given, server_id: ServerId, changes: S
     addresses = ()
     if changes.needs_addresses:
         addresses = (await services.servers.get(who, server_id)).server.addresses
-    return reply(Server.of(await services.servers.edit(who, server_id, changes.parsed(addresses))))
+    await services.servers.edit(who, server_id, changes.parsed(addresses))
+    if changes.enabled is False:
+        await services.maintenances.begin(who, server_id)
+    elif changes.enabled:
+        await services.maintenances.end(who, server_id)
+    return reply(Server.of(await services.servers.get(who, server_id)))
+
+
+@router.post("/{server_id}/maintenance", **answers(Server, 404, 422, needs=Action.MANAGE_SERVERS))
+async def begin_maintenance(who: Who, services: Given, server_id: ServerId, wish: MaintenanceBody) -> Response:
+    """From now on nothing is sent there: no sweep, no test, no call of a job. Calls in flight end, jobs wait, what was
+    seen stays with its age. Sent again it changes reason and end."""
+    await services.maintenances.begin(who, server_id, wish.why, wish.until)
+    return reply(Server.of(await services.servers.get(who, server_id)))
+
+
+@router.delete("/{server_id}/maintenance", **answers(Server, 404, needs=Action.MANAGE_SERVERS))
+async def end_maintenance(who: Who, services: Given, server_id: ServerId) -> Response:
+    """The server is asked again at once, and jobs that waited go on."""
+    await services.maintenances.end(who, server_id)
+    return reply(Server.of(await services.servers.get(who, server_id)))
 
 
 @router.delete("/{server_id}", **answers(None, 404, 409, needs=Action.MANAGE_SERVERS, status=204))

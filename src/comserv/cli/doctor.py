@@ -153,8 +153,8 @@ def check_inside() -> list[Check]:
 
 def _server(view: "ServerView") -> Check:
     name, health = f"server {view.server.id}", view.health
-    if not view.server.enabled:
-        return Check(name, "ok", "disabled")
+    if view.server.maintenance:
+        return Check(name, "ok", f"in maintenance: {view.server.maintenance.words}")
     if health.error_title:
         return Check(name, "warning", f"{health.state}: {health.error_title}", health.error_cure)
     return Check(name, "ok", f"{health.state}, {view.guests} guests")

@@ -23,6 +23,7 @@ from comserv.cli.output import (
     size,
     table,
 )
+from comserv.cli.times import when
 
 app = typer.Typer(help="Proxmox VE installations, each a single node or a cluster.", no_args_is_help=True)
 
@@ -119,7 +120,7 @@ def _row(server: dict[str, Any]) -> tuple[object, ...]:
         percent(server["cpu"]),
         f"{size(server['memory_used'])} of {size(server['memory'])}" if server["memory"] else "",
         ago(server["as_of"]),
-        trouble["title"] if trouble else "",
+        trouble["title"] if trouble else _rest(server["maintenance"]),
     )
 
 
@@ -134,12 +135,22 @@ def show(server_id: ServerId, json: Json = False) -> None:
     print_json(server) if json else show_server(server)
 
 
+def _rest(maintenance: dict[str, Any] | None) -> str:
+    """Why nothing is sent there, and until when; empty where it is."""
+    if not maintenance:
+        return ""
+    by = f"asked for by {maintenance['by']}, " if maintenance["by"] else ""
+    until = f"; until {maintenance['until']}" if maintenance["until"] else ""
+    return f"{by}{ago(maintenance['since'])}{until}" + (f": {maintenance['why']}" if maintenance["why"] else "")
+
+
 def show_server(server: dict[str, Any]) -> None:
     trouble = server["health"]["trouble"] or {}
     facts(
         (
             ("server", f"{server['id']} ({server['name']})"),
             ("state", server["state"]),
+            ("maintenance", _rest(server["maintenance"])),
             ("why", trouble.get("title")),
             ("do", trouble.get("cure")),
             ("addresses", "\n".join(server["addresses"])),
@@ -280,14 +291,36 @@ def edit(
 
 @app.command("enable")
 def enable(server_id: ServerId, json: Json = False) -> None:
-    """Ask it again."""
+    """Ask it again: the end of a maintenance."""
     _edit(server_id, {"enabled": True}, json)
 
 
 @app.command("disable")
 def disable(server_id: ServerId, json: Json = False) -> None:
-    """Leave it alone; it and its guests stay on the list."""
+    """Leave it alone: a maintenance without a reason. It and its guests stay on the list."""
     _edit(server_id, {"enabled": False}, json)
+
+
+@app.command("maintenance")
+def maintenance(
+    server_id: ServerId,
+    why: Annotated[str, typer.Option(help="Shown to everyone.")] = "",
+    until: Annotated[
+        str, typer.Option(metavar="TIME", help="When it ends by itself: 2h, 30m, 1d, or 2026-11-25T08:00.")
+    ] = "",
+    end: Annotated[bool, typer.Option("--end", help="Ask the server again; jobs that waited go on.")] = False,
+    json: Json = False,
+) -> None:
+    """Send nothing to a server; jobs there wait, and what was seen stays on the list."""
+    body = {"why": why, "until": when(until, "--until") if until else None}
+
+    async def work(client: Client) -> dict[str, Any]:
+        if end:
+            return await client.request("DELETE", f"/servers/{server_id}/maintenance")
+        return await client.post(f"/servers/{server_id}/maintenance", body)
+
+    server = speak(work)
+    print_json(server) if json else show_server(server)
 
 
 @app.command("remove")

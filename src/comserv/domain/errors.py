@@ -17,7 +17,8 @@ ComservError
 │   └── ConnectionTestFailed    a server that is to be added fails its test; `stages`
 └── ProxmoxError                a server said no, or nothing; `proxmox` holds its own words
     ├── ServerUnreachable       no connection: nothing was carried out
-    │   └── CertificateRefused  TLS did not hold what was agreed
+    │   ├── CertificateRefused  TLS did not hold what was agreed
+    │   └── ServerInMaintenance an admin asked that nothing is sent to it
     ├── OutcomeUnknown          it was sent and no usable answer came: it may have been carried out
     ├── ReplyUnreadable         an answer came that Proxmox VE would not give
     ├── TokenRefused            401
@@ -223,6 +224,13 @@ class CertificateRefused(ServerUnreachable):
     """The server {server} shows a certificate that was not agreed; nothing was sent.
 
     If the certificate was renewed, compare the new fingerprint on the server and accept it on the server's page.
+    """
+
+
+class ServerInMaintenance(ServerUnreachable):
+    """The server {server} is in maintenance; nothing is sent to it.
+
+    It goes on by itself when an admin ends the maintenance on the server's page.
     """
 
 

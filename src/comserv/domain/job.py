@@ -43,6 +43,7 @@ class WaitReason(StrEnum):
     LIMIT = "limit"
     OUTCOME_UNKNOWN = "outcome_unknown"
     AGENT = "agent"
+    MAINTENANCE = "maintenance"
 
 
 class RunningTask(StrEnum):

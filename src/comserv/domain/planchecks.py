@@ -74,9 +74,8 @@ def _no_node(facts: PlanFacts) -> Iterator[Finding]:
 
 def server_findings(facts: PlanFacts, now: datetime) -> Iterator[Finding]:
     state = facts.health.state if facts.health else ServerState.UP
-    if not facts.enabled or state == ServerState.DISABLED:
-        text = f"{facts.name} is disabled here."
-        yield _blocker("server_disabled", text, "Enable it on the server's page.", "server")
+    if facts.maintenance or state == ServerState.MAINTENANCE:
+        yield _rests(facts)
     elif facts.problem or state in (ServerState.DOWN, ServerState.UNREACHED):
         yield _unreachable(facts)
     elif state == ServerState.SLOW:
@@ -87,6 +86,15 @@ def server_findings(facts: PlanFacts, now: datetime) -> Iterator[Finding]:
         yield _blocker("no_quorum", text, "Bring back the nodes that are missing.", "server")
     yield from _age(facts, now)
     yield from _version(facts)
+
+
+def _rests(facts: PlanFacts) -> Finding:
+    text = f"{facts.name} is in maintenance." + (f" {facts.maintenance.words}" if facts.maintenance else "")
+    if facts.accepted:
+        return _warning("server_in_maintenance", text, "The job is held until the maintenance ends.", "server")
+    return _blocker(
+        "server_in_maintenance", text, "End the maintenance on the server's page, or take another.", "server"
+    )
 
 
 def _unreachable(facts: PlanFacts) -> Finding:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from comserv.domain.cluster import Version
 from comserv.domain.guest import Guest, GuestConfig, GuestStatus, KnownAddress
+from comserv.domain.maintenance import Maintenance
 from comserv.domain.picture import Health, Node, Picture, Storage
 from comserv.domain.reservation import Reservation
 from comserv.domain.rights import Rights
@@ -28,7 +29,7 @@ class PlanFacts:
 
     server: str
     server_name: str = ""
-    enabled: bool = True
+    maintenance: Maintenance | None = None
     default_node: str = ""
     token_id: str = ""
     health: Health | None = None

@@ -8,6 +8,8 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 from comserv.domain.errors import Invalid
+from comserv.domain.gentleness import PACES, Gentleness, Pace
+from comserv.domain.maintenance import Maintenance
 
 SERVER_ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 DEFAULT_PORT = 8006
@@ -49,18 +51,24 @@ class TokenId:
 
 
 class ServerState(StrEnum):
-    """What we know of whether it answers: `unreached` was never reached, `up` answered at the last sweep."""
+    """What we know of whether it answers: `unreached` was never reached, `up` answered at the last sweep.
+
+    `maintenance`: somebody asked that nothing is sent to it.
+    """
 
     UNREACHED = "unreached"
     UP = "up"
     SLOW = "slow"
     DOWN = "down"
-    DISABLED = "disabled"
+    MAINTENANCE = "maintenance"
 
 
 @dataclass(frozen=True)
 class Server:
-    """id: stable, in addresses, for example `rack`. addresses: `https://host:8006`, in order of preference."""
+    """id: stable, in addresses, for example `rack`. addresses: `https://host:8006`, in order of preference.
+
+    maintenance: while it lasts nothing is sent there.
+    """
 
     id: str
     name: str
@@ -68,9 +76,19 @@ class Server:
     token_id: TokenId
     tls: Tls = field(default_factory=Tls)
     default_node: str = ""
-    enabled: bool = True
+    maintenance: Maintenance | None = None
+    gentleness: Gentleness = Gentleness.USUAL
     created_at: datetime | None = None
     revision: int = 0
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anything may be sent there."""
+        return self.maintenance is None
+
+    @property
+    def pace(self) -> Pace:
+        return PACES[self.gentleness]
 
     def log_context(self) -> dict[str, str]:
         return {"server": self.id}

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from comserv.domain.errors import Conflict, DatabaseUnavailable, NotFound, ProxmoxError, RequestRefused
+from comserv.domain.errors import DatabaseUnavailable, NotFound, ProxmoxError, RequestRefused
 from comserv.domain.guest import AddressSource, AgentReport, Guest, GuestStatus, GuestType
 from comserv.domain.hardware import agent_enabled, cloud_init_addresses
 from comserv.domain.lease import Lease
@@ -55,7 +55,7 @@ class Addresses:
                         await self._read(lease, due)
                 except ProxmoxError:
                     due = None  # the sweep tells how the server stands
-                except (DatabaseUnavailable, NotFound, Conflict) as error:
+                except (DatabaseUnavailable, NotFound) as error:
                     log.info("addresses were not read", detail=error.detail)
                     due = None
                 except Exception:  # the outermost edge of this loop: it goes on, and the log tells

@@ -24,6 +24,7 @@ from comserv.domain.errors import (
     ProxmoxSaid,
     ReplyUnreadable,
     RequestRefused,
+    ServerInMaintenance,
     ServerUnreachable,
     TaskMissing,
     TokenRefused,
@@ -57,6 +58,7 @@ from comserv.proxmox.encoding import masked_text
 log = structlog.get_logger()
 LOOK_EVERY = 2.0  # seconds between two looks while an outcome is unknown
 TRY_LATER = 5.0  # seconds until a server that does not answer, or a lock, is tried again
+REST = 60.0  # seconds; a job held for a maintenance is woken at its end, and looks by itself should that be missed
 MOST_SENDS = 6
 
 Look = Callable[[Sent], Awaitable[Next]]
@@ -309,11 +311,7 @@ class Caller:
         await step.intend({**kept, **({"spent": spent} if spent else {})})
 
     def held(self, error: ProxmoxError) -> Hold:
-        """The server does not answer: the job waits for it, and says so. What was sent is not left alone by a cancel."""
-        text = f"{error.title} {error.detail}".strip()
-        under_way = any("at" in step.intent for step in self.run.job.steps if step.state is StepState.RUNNING)
-        problem = error.problem()
-        return Hold(WaitReason.SERVER_DOWN, text, self.run.later(TRY_LATER), problem=problem, cancellable=not under_way)
+        return held(self.run, error)
 
     def waits(self, end: TaskEnd, doing: str) -> Hold | StepFailed:
         """What follows from a refusal or a failed task: tried again later where waiting helps, else the step has failed."""
@@ -351,6 +349,16 @@ class Caller:
             return await reading
         except (ServerUnreachable, ReplyUnreadable) as error:
             raise self.held(error) from error
+
+
+def held(run: Run, error: ProxmoxError) -> Hold:
+    """The server does not answer, or is not to be asked: the job waits for it, and says so. What was sent is not left alone
+    by a cancel."""
+    rests = isinstance(error, ServerInMaintenance)
+    text = f"{error.title} {error.detail}".strip()
+    under_way = any("at" in step.intent for step in run.job.steps if step.state is StepState.RUNNING)
+    reason, again = (WaitReason.MAINTENANCE, REST) if rests else (WaitReason.SERVER_DOWN, TRY_LATER)
+    return Hold(reason, text, run.later(again), problem=error.problem(), cancellable=not under_way)
 
 
 def _status(row: TaskRow) -> TaskStatus:

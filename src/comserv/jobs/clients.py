@@ -2,7 +2,7 @@
 
 import asyncio
 
-from comserv.domain.errors import Conflict
+from comserv.domain.errors import ServerInMaintenance
 from comserv.domain.server import Server
 from comserv.persistence import servers
 from comserv.persistence.changes import Topic
@@ -23,13 +23,13 @@ class Clients:
         self._making = asyncio.Lock()
 
     async def of(self, server_id: str) -> Client:
-        """Raises NotFound, and Conflict for a disabled server."""
+        """Raises NotFound, and ServerInMaintenance."""
         client = self._clients.get(server_id)
         if client is None:
             async with self._making:
                 client = self._clients.get(server_id) or await self._make(server_id)
-        if not client.server.enabled:
-            raise Conflict(f"The server {server_id} is disabled.", cure="Enable it on its page.")
+        if client.server.maintenance:
+            raise resting(client.server)
         return client
 
     async def _make(self, server_id: str) -> Client:
@@ -48,19 +48,20 @@ class Clients:
                 if change.topic is Topic.ALL:
                     await self._refresh_all()
                 else:
-                    await self._refresh(change.key)
+                    await self.refresh(change.key)
 
     async def _refresh_all(self) -> None:
         for server_id in list(self._clients):
-            await self._refresh(server_id)
+            await self.refresh(server_id)
 
-    async def _refresh(self, server_id: str) -> None:
-        client = self._clients.get(server_id)
-        if client is None:
-            return
+    async def refresh(self, server_id: str) -> None:
+        """As the server is registered now; for one in maintenance, no client of ours sends anything from here on."""
         async with self._db.read() as tx:
             current: Server | None = next((s for s in await servers.every(tx) if s.id == server_id), None)
             secret = await servers.token_secret(tx, server_id) if current else ""
+        client = self._clients.get(server_id)
+        if client is None:
+            return
         if current is None:
             self._retire(self._clients.pop(server_id))
         elif current.revision != client.server.revision:
@@ -87,3 +88,8 @@ class Clients:
             await client.close()
         self._clients.clear()
         self._old.clear()
+
+
+def resting(server: Server) -> ServerInMaintenance:
+    """What every call to a server in maintenance ends with."""
+    return ServerInMaintenance(server.maintenance.words if server.maintenance else "", server=server.id)

@@ -43,7 +43,7 @@ import structlog
 
 from comserv.domain.audit import AuditEntry, Outcome
 from comserv.domain.errors import ComservError, DatabaseUnavailable, Problem
-from comserv.domain.job import Job, JobKind, JobState, Step, StepState, Waiting
+from comserv.domain.job import Job, JobKind, JobState, Step, StepState, Waiting, WaitReason
 from comserv.domain.lease import Lease
 from comserv.jobs.limits import Limits
 from comserv.jobs.owner import Owner
@@ -307,14 +307,19 @@ class Engine:
             return _Ending(JobState.FAILED, problem=_fault(run.job, error))
 
     async def _hold(self, run: Run, hold: Hold) -> "_Ending | datetime":
-        """Park it until then, unless it was held too long without getting anywhere, or is to be cancelled."""
+        """Park it until then, unless it was held too long without getting anywhere, or is to be cancelled.
+
+        A maintenance may last: somebody wants it, and it does not count as being held.
+        """
         now = run.now()
-        since = run.job.held_since or now
-        deadline = since + self._hold_limit
+        wanted = hold.reason is WaitReason.MAINTENANCE
+        since = _waits_since(run.job, hold, now)
+        deadline = (now if wanted else since) + self._hold_limit
         if now >= deadline:
             return _Ending(JobState.FAILED, problem=_held_too_long(hold, self._hold_limit))
         if not (run.cancel_requested and hold.cancellable):
-            await run.commit(waiting=Waiting(hold.reason, since, hold.next_try, hold.text), held_since=since)
+            waiting = Waiting(hold.reason, since, hold.next_try, hold.text)
+            await run.commit(waiting=waiting, held_since=None if wanted else since)
         if run.cancel_requested and hold.cancellable:
             return _Ending(JobState.CANCELLED)
         return min(hold.next_try or deadline, deadline)
@@ -348,6 +353,12 @@ class Engine:
 
 
 # --- decisions, pure
+
+
+def _waits_since(job: Job, hold: Hold, now: datetime) -> datetime:
+    if hold.reason is not WaitReason.MAINTENANCE:
+        return job.held_since or now
+    return job.waiting.since if job.waiting and job.waiting.reason is hold.reason else now
 
 
 def _lines(found: Sequence[OpenJob]) -> list[tuple[OpenJob, str | None]]:

@@ -58,7 +58,7 @@ class Standing:
             return health
         self._looked, self._revision = now, client.server.revision
         for address in client.server.addresses:
-            if address != client.address_in_use:
+            if address != client.address_in_use and not client.server.maintenance:
                 await self._look_at(client, address)
         health = self.told_by(client, health, health, now)
         return await self._with_token(client, health, now)

@@ -13,7 +13,8 @@ from time import perf_counter
 
 import structlog
 
-from comserv.domain.errors import ComservError, Conflict, DatabaseUnavailable, NotFound, Problem
+from comserv.domain.audit import AuditEntry, Outcome
+from comserv.domain.errors import ComservError, DatabaseUnavailable, NotFound, Problem, ServerInMaintenance
 from comserv.domain.guest import Guest, GuestKey
 from comserv.domain.lease import Lease
 from comserv.domain.overlay import Overlay
@@ -22,7 +23,7 @@ from comserv.domain.retry import Breaker
 from comserv.domain.server import ServerState
 from comserv.jobs.clients import Clients
 from comserv.jobs.standing import Standing
-from comserv.persistence import guests, leases, pictures, servers
+from comserv.persistence import audit, guests, leases, pictures, servers
 from comserv.persistence.changes import Topic
 from comserv.persistence.database import Database, Transaction
 from comserv.proxmox.client import Client
@@ -65,6 +66,7 @@ class Sweeps:
         """A server whose registration or connection test is new is swept at once; runs until it is cancelled."""
         async with self._db.changes.subscribe(Topic.SERVER) as changes:
             async for change in changes:
+                await self._clients.refresh(change.key)  # first, or the sweep would go with what was registered before
                 self.soon(change.key)
 
     async def _loop(self, lease: Lease) -> None:
@@ -111,11 +113,8 @@ class SweepLoop:
             picture = await sweep(client, self._db.clock, self._last, whole=self._round % WHOLE_EVERY == 0)
         except NotFound:
             return self._every
-        except Conflict:
-            disabled = replace(self._known, state=ServerState.DISABLED, requests_last_minute=0)
-            if disabled != self._known:
-                await self._save_health(disabled)
-            return self._every
+        except ServerInMaintenance:
+            return await self._rest()
         except ComservError as error:
             return await self._failed(error, client)
         await self._good(client, picture, (perf_counter() - began) * 1000)
@@ -154,7 +153,7 @@ class SweepLoop:
             await guests.forget_addresses(tx, vanished(self._last, picture))
         self._standing.kept(pems)
         self._last, self._health, self._breaker = replace(picture, revision=revision), health, Breaker()
-        if was in (ServerState.DOWN, ServerState.UNREACHED):
+        if was in (ServerState.DOWN, ServerState.UNREACHED, ServerState.MAINTENANCE):
             log.info("the server answers")
             self._woke(self._lease.server)
         looked = await self._standing.look(client, health, self._db.clock())
@@ -167,6 +166,43 @@ class SweepLoop:
         if pems:
             await servers.keep_certificates(tx, self._lease.server, pems)
         return pems
+
+    async def _rest(self) -> float:
+        """In maintenance: nothing is sent, what was seen stays; where its time is over, it ends here. Seconds until the next look."""
+        known, here = self._known, self._lease.server
+        resting = replace(
+            known,
+            state=ServerState.MAINTENANCE,
+            failing_since=None,
+            failures=0,
+            next_try=None,
+            error_title="",
+            error_detail="",
+            error_cure="",
+            requests_last_minute=0,
+        )
+        if resting != known:
+            await self._save_health(resting)
+        self._breaker = Breaker()
+        async with self._db.read() as tx:
+            server = await servers.get(tx, here)
+            left = server.maintenance.left(tx.now) if server.maintenance else 0.0
+        if left <= 0:
+            await self._end_maintenance()
+        return max(0.0, min(self._every, left))
+
+    async def _end_maintenance(self) -> None:
+        """By its own time; nothing happens where somebody was faster."""
+        async with self._db.write() as tx:
+            server = await servers.get(tx, self._lease.server)
+            over = server.maintenance is not None and server.maintenance.left(tx.now) <= 0
+            if over and await leases.holds(tx, self._lease):
+                await servers.change(tx, replace(server, maintenance=None))
+                entry = AuditEntry(
+                    "", "end_maintenance", f"server {server.id}", Outcome.DONE, detail="Its time was over."
+                )
+                await audit.add(tx, entry)
+        await self._clients.refresh(self._lease.server)
 
     async def _failed(self, error: ComservError, client: Client | None) -> float:
         now = self._db.clock()

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from comserv.domain.errors import ServerInMaintenance
 from comserv.domain.ownership import Sign
-from comserv.jobs.calls import Caller, Recorder
+from comserv.jobs.calls import Caller, Recorder, held
 from comserv.jobs.clients import Clients
 from comserv.jobs.run import Run
 from comserv.jobs.taskwatch import TaskWatch
@@ -24,8 +25,11 @@ class Workplace:
     _old: list[TaskWatch] = field(default_factory=list)
 
     async def caller(self, run: Run, secrets: Callable[[], tuple[str, ...]] = tuple) -> Caller:
-        """Raises NotFound where the server is not registered any more, Conflict where it is disabled."""
-        client = await self.clients.of(run.job.server)
+        """Raises NotFound where the server is not registered any more, and holds the job while it is in maintenance."""
+        try:
+            client = await self.clients.of(run.job.server)
+        except ServerInMaintenance as error:
+            raise held(run, error) from error
         hidden = secrets()
         return Caller(run, client.observed(Recorder(run), hidden), self.watch(client), self.outcome_wait, hidden)
 

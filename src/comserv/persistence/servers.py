@@ -11,6 +11,8 @@ from sqlalchemy import select, update
 
 from comserv.domain.connection import Stage
 from comserv.domain.errors import Conflict, NotFound
+from comserv.domain.gentleness import Gentleness
+from comserv.domain.maintenance import Maintenance
 from comserv.domain.server import Server, Tls, parse_token_id
 from comserv.persistence.changes import Topic
 from comserv.persistence.database import Transaction
@@ -115,7 +117,8 @@ def _columns(server: Server) -> dict[str, Any]:
         "token_id": str(server.token_id),
         "tls": msgspec.to_builtins(server.tls),
         "default_node": server.default_node,
-        "enabled": server.enabled,
+        "maintenance": msgspec.to_builtins(server.maintenance) if server.maintenance else None,
+        "gentleness": str(server.gentleness),
     }
 
 
@@ -127,7 +130,8 @@ def _server(row: Any) -> Server:
         token_id=parse_token_id(row.token_id),
         tls=msgspec.convert(row.tls, Tls),
         default_node=row.default_node,
-        enabled=row.enabled,
+        maintenance=msgspec.convert(row.maintenance, Maintenance) if row.maintenance else None,
+        gentleness=Gentleness(row.gentleness),
         created_at=row.created,
         revision=row.revision,
     )

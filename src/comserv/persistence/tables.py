@@ -126,12 +126,13 @@ servers = Table(
     Column("token_secret", LargeBinary, nullable=False),
     Column("tls", Json, nullable=False),
     _text("default_node"),
-    _flag("enabled", True),
     Column("created", Time, nullable=False),
     _whole("revision", 1),
     Column("last_test", Json),
     Column("last_test_at", Time),
     Column("certificates", Json),
+    Column("maintenance", Json),
+    Column("gentleness", Text, nullable=False, server_default="usual"),
 )
 
 pictures = Table(

@@ -22,7 +22,14 @@ from aiohttp.connector import Connection
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from comserv.domain.errors import CertificateRefused, OutcomeUnknown, ProxmoxError, ReplyUnreadable, ServerUnreachable
+from comserv.domain.errors import (
+    CertificateRefused,
+    OutcomeUnknown,
+    ProxmoxError,
+    ReplyUnreadable,
+    ServerInMaintenance,
+    ServerUnreachable,
+)
 from comserv.domain.server import Server
 from comserv.proxmox import tls
 from comserv.proxmox.encoding import Call, encode
@@ -173,11 +180,18 @@ class Connections:
         Raises ServerUnreachable (CertificateRefused among them) when none was reached, OutcomeUnknown when a change was
         sent and no answer came, ServerUnreachable with the fact `dropped` when a read got none, and what `guard` raises.
         """
+
+        async def may_go() -> None:
+            if guard:
+                await guard()
+            self._stay_open()
+
         failed: list[ServerUnreachable] = []
         useless: Reply | None = None
         heard = 0  # addresses that took the request
         for address in self._in_turn():
-            sending = Sending(guard)
+            self._stay_open()
+            sending = Sending(may_go)
             try:
                 reply = await self._send_to(address, call, sending)
             except (ServerUnreachable, OutcomeUnknown) as error:
@@ -202,6 +216,11 @@ class Connections:
         self.address_in_use = address
         if sending.certificate:
             self.certificates[address] = sending.certificate
+
+    def _stay_open(self) -> None:
+        """In maintenance not one request leaves, whoever holds the client; what is on its way is still answered."""
+        if self.server.maintenance:
+            raise ServerInMaintenance(self.server.maintenance.words, server=self.server.id)
 
     def _in_turn(self) -> list[str]:
         """In order of preference, those that failed within the last minute at the end."""

@@ -4,7 +4,7 @@ A list is answered from here without asking a server or the database; what we ch
 """
 
 import asyncio
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -56,9 +56,14 @@ class Known:
     views_stale: bool = False
 
     def stale(self, now: datetime) -> bool:
-        if not self.server.enabled or self.health.state in (ServerState.DOWN, ServerState.UNREACHED):
+        if self.server.maintenance or self.health.state in (ServerState.DOWN, ServerState.UNREACHED):
             return True
-        return self.picture.as_of is None or now - self.picture.as_of > STALE_AFTER
+        return self.picture.as_of is None or now - self.picture.as_of > stale_after(self.server)
+
+
+def stale_after(server: Server) -> timedelta:
+    """A server that is asked less often is not stale for that."""
+    return STALE_AFTER * max(1.0, server.pace.rarer)
 
 
 class Estate:
@@ -97,9 +102,13 @@ class Estate:
             known = self._known.get(server_id)
             return known is not None and (known.picture.as_of is not None or bool(known.health.error_title))
 
+        return await self.wait_for(is_seen, seconds)
+
+    async def wait_for(self, happened: Callable[[], bool], seconds: float) -> bool:
+        """Until what is known here makes it true; False after so many seconds."""
         async with self._moved:
             try:
-                await asyncio.wait_for(self._moved.wait_for(is_seen), seconds)
+                await asyncio.wait_for(self._moved.wait_for(happened), seconds)
             except TimeoutError:
                 return False
         return True
@@ -187,6 +196,9 @@ class Estate:
         if server_id not in self._known:
             raise NotFound(noun="server", name=server_id)
         return self._known[server_id]
+
+    def find(self, server_id: str) -> Known | None:
+        return self._known.get(server_id)
 
     def servers(self) -> tuple[Known, ...]:
         """By id."""

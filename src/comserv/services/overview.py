@@ -76,7 +76,7 @@ class Overview:
         """Needs SEE."""
         await permit(self._db, actor, Action.SEE, "overview")
         known = self._estate.servers()
-        states = [one.health.state for one in known if one.server.enabled]
+        states = [one.health.state for one in known if not one.server.maintenance]
         return Counts(
             guests=sum(not guest.template for one in known for guest in one.picture.guests),
             jobs_running=len(self._estate.open_jobs),

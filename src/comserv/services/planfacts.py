@@ -11,7 +11,6 @@ from time import monotonic
 from typing import TypeVar
 
 from comserv.domain.errors import (
-    Conflict,
     GuestMissing,
     PermissionMissing,
     ProxmoxError,
@@ -76,8 +75,6 @@ class FactsOfServers:
                 return await _ask(client, known, self._db.clock())
         except TimeoutError:
             return Seen(problem=f"{known.server.name} gave no answer within {WITHIN:.0f} s.")
-        except Conflict as error:
-            return Seen(problem=error.detail)
         except ProxmoxError as error:
             return Seen(problem=f"{error.title} {error.detail}".strip())
 
@@ -92,7 +89,7 @@ class FactsOfServers:
             config = await client.node(guest.node).qemu(guest.key.vmid).config()
         except GuestMissing:
             raise
-        except (ProxmoxError, Conflict):
+        except ProxmoxError:
             return None
         self._configs[key] = (monotonic(), config)
         return config
@@ -109,7 +106,7 @@ class FactsOfServers:
         return PlanFacts(
             server=known.server.id,
             server_name=known.server.name,
-            enabled=known.server.enabled,
+            maintenance=known.server.maintenance,
             default_node=known.server.default_node,
             token_id=str(known.server.token_id),
             health=_health(known, seen),
@@ -148,7 +145,7 @@ class FactsOfServers:
             await client.cluster.is_free(request.vmid)
         except RequestRefused:
             return True
-        except (ProxmoxError, Conflict):
+        except ProxmoxError:
             return None
         return False
 
@@ -243,9 +240,11 @@ async def _storages(
 
 
 def _health(known: Known, seen: Seen) -> Health | None:
-    """As the last sweep left it, unless more is known since: `enabled` says it at once, and a server that answered us is not down."""
+    """As the last sweep left it, unless more is known since: its own row says it at once, and one that answered us is not down."""
     said_before = (
-        (ServerState.DISABLED,) if seen.problem else (ServerState.DISABLED, ServerState.DOWN, ServerState.UNREACHED)
+        (ServerState.MAINTENANCE,)
+        if seen.problem
+        else (ServerState.MAINTENANCE, ServerState.DOWN, ServerState.UNREACHED)
     )
     return None if known.health.state in said_before else known.health
 

@@ -14,6 +14,7 @@ from comserv.domain.person import Action, Actor
 from comserv.domain.picture import Health, Picture, Storage
 from comserv.domain.pveum import setup_lines
 from comserv.domain.server import Server, ServerState, Tls, TlsMode, TokenId, parse_address
+from comserv.jobs.clients import resting
 from comserv.persistence import jobs, servers
 from comserv.persistence.database import Database
 from comserv.persistence.servers import LastTest
@@ -55,7 +56,6 @@ class ServerEdit:
     token_secret: str | None = None
     tls: Tls | None = None
     default_node: str | None = None
-    enabled: bool | None = None
 
     @property
     def touches_connection(self) -> bool:
@@ -68,7 +68,6 @@ class ServerEdit:
             "token_id": self.token_id,
             "tls": self.tls,
             "default_node": self.default_node,
-            "enabled": self.enabled,
         }
         return replace(server, **{name: value for name, value in changes.items() if value is not None})
 
@@ -122,11 +121,19 @@ class Servers:
     async def look(self, actor: Actor, address: str) -> CertificateSeen:
         """The certificate that stands at an address, before anything is trusted. Raises Invalid, ServerUnreachable."""
         await permit(self._db, actor, Action.TEST_SERVER, f"address {address[:200]}")
-        return await look(parse_address(address))
+        self._none_rests(parsed := parse_address(address))
+        return await look(parsed)
+
+    def _none_rests(self, *addresses: str) -> None:
+        """Raises ServerInMaintenance where one of the addresses is that of such a server."""
+        for known in self._estate.servers():
+            if known.server.maintenance and set(addresses) & set(known.server.addresses):
+                raise resting(known.server)
 
     async def test_new(self, actor: Actor, new: NewServer) -> AsyncIterator[Stage]:
         """The stages of the connection test as they end; nothing is kept."""
         await permit(self._db, actor, Action.TEST_SERVER, f"server {new.id}")
+        self._none_rests(*new.addresses)
         async for stage in self._probe(new.server(), new.token_secret):
             yield stage
 
@@ -183,15 +190,18 @@ class Servers:
         raise ConnectionTestFailed(tuple(stages), failed.text)
 
     async def test(self, actor: Actor, server_id: str) -> AsyncIterator[Stage]:
-        """The stages as they end; kept as the last test."""
+        """The stages as they end; kept as the last test. Raises ServerInMaintenance, also where that begins meanwhile."""
         await permit(self._db, actor, Action.TEST_SERVER, f"server {server_id}")
         async with self._db.read() as tx:
             server = await servers.get(tx, server_id)
             secret = await servers.token_secret(tx, server_id)
+        if server.maintenance:
+            raise resting(server)
         stages = []
         async for stage in self._probe(server, secret):
             stages.append(stage)
             yield stage
+            self._none_rests(*server.addresses)
         async with self._db.write() as tx:
             await servers.keep_test(tx, server_id, stages)
 
@@ -201,13 +211,16 @@ class Servers:
                 yield stage
 
     async def edit(self, actor: Actor, server_id: str, edit: ServerEdit) -> ServerView:
-        """What touches the connection is tested before it counts. Raises ConnectionTestFailed, NotFound."""
+        """What touches the connection is tested before it counts, except in maintenance, when nothing is sent.
+
+        Raises ConnectionTestFailed, NotFound.
+        """
         await permit(self._db, actor, Action.MANAGE_SERVERS, f"server {server_id}")
         async with self._db.read() as tx:
             before = await servers.get(tx, server_id)
             secret = edit.token_secret or await servers.token_secret(tx, server_id)
         wanted, stages = edit.apply(before), None
-        if edit.touches_connection:
+        if edit.touches_connection and not before.maintenance:
             stages = await self._stages(wanted, secret)
             self._refuse_failed(stages, silence_is_one=self._answers(server_id))
         async with self._db.write() as tx:
@@ -250,7 +263,7 @@ def view_of(known: Known, now: datetime, last_test: LastTest | None = None) -> S
     cores = sum(node.cores or 0 for node in online)
     busy = sum((node.cpu or 0.0) * (node.cores or 0) for node in online)
     disks = list(_each_once(picture.storages))
-    health = known.health if known.server.enabled else replace(known.health, state=ServerState.DISABLED)
+    health = replace(known.health, state=ServerState.MAINTENANCE) if known.server.maintenance else known.health
     return ServerView(
         server=known.server,
         health=health,

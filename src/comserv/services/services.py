@@ -7,6 +7,7 @@ from comserv.services.finding import Finder
 from comserv.services.guests import Guests
 from comserv.services.jobs import Jobs
 from comserv.services.live import Live
+from comserv.services.maintenance import Maintenances
 from comserv.services.overview import Overview
 from comserv.services.people import People
 from comserv.services.servers import Servers
@@ -26,3 +27,4 @@ class Services:
     overview: Overview
     finder: Finder
     live: Live
+    maintenances: Maintenances

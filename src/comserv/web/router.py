@@ -22,6 +22,7 @@ from comserv.web import (
     people,
     problems,
     server_add,
+    server_maintenance,
     servers,
 )
 from comserv.web.assets import Assets
@@ -32,7 +33,9 @@ from comserv.web.security import BrowserSecurity
 from comserv.web.session import Cookies
 
 # What has a fixed word where another has a name comes first: /servers/new before /servers/{id}
-NOUNS = (access, overview, create, guests, guest, jobs, server_add, servers, people, audit, account, find, events)
+NOUNS = (
+    access, overview, create, guests, guest, jobs, server_add, server_maintenance, servers, people, audit, account, find, events,
+)  # fmt: skip
 
 
 def application(

@@ -146,12 +146,6 @@ def router(web: Web) -> APIRouter:
         await servers.edit(visitor.actor, server_id, ServerEdit(tls=Tls(TlsMode.FINGERPRINT, fingerprints=pins)))
         return see_other(request, links.server(server_id))
 
-    @routes.post("/servers/{server_id}/enabled")
-    async def enable(request: Request, server_id: str) -> Response:
-        visitor, form = await web.form(request)
-        await servers.edit(visitor.actor, server_id, ServerEdit(enabled=text_of(form, "enabled") == "yes"))
-        return see_other(request, links.server(server_id))
-
     @routes.get("/servers/{server_id}/remove")
     async def ask_remove(request: Request, server_id: str) -> Response:
         visitor = await web.visitor(request)

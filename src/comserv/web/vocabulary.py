@@ -65,7 +65,7 @@ SERVER = {
     ServerState.SLOW: State("slow", "Slow", "warn"),
     ServerState.DOWN: State("down", "Does not answer", "bad"),
     ServerState.UNREACHED: State("unknown", "Never reached", "warn"),
-    ServerState.DISABLED: State("paused", "Disabled", "idle"),
+    ServerState.MAINTENANCE: State("paused", "In maintenance", "idle"),
 }
 STAGE = {
     StageState.OK: State("succeeded", "Passed", "ok"),
@@ -84,6 +84,7 @@ WAITING = {
     WaitReason.LIMIT: State("waiting", "Waits its turn", "idle"),
     WaitReason.OUTCOME_UNKNOWN: State("unknown", "We are looking", "warn"),
     WaitReason.AGENT: State("busy", "Waits for the agent", "busy"),
+    WaitReason.MAINTENANCE: State("held", "Held for maintenance", "idle"),
 }
 OUTCOME = {
     Outcome.DONE: State("succeeded", "Done", "ok"),

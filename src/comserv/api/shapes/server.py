@@ -8,6 +8,8 @@ from comserv.api.shapes.problem import Stage
 from comserv.domain import picture as domain
 from comserv.domain import standing as domain_standing
 from comserv.domain.connection import CertificateSeen
+from comserv.domain.gentleness import Gentleness
+from comserv.domain.maintenance import Maintenance as DomainMaintenance
 from comserv.domain.server import ServerState, TlsMode
 from comserv.domain.server import Tls as DomainTls
 from comserv.services.servers import LastTest, ServerView
@@ -149,10 +151,23 @@ class Test(Struct):
         return cls(test.at, [Stage.of(stage) for stage in test.stages])
 
 
+class Maintenance(Struct):
+    """Since when nothing is sent there, who asked for it, why, and when it ends by itself; null: when it is ended."""
+
+    since: datetime
+    by: str
+    why: str
+    until: datetime | None
+
+    @classmethod
+    def of(cls, one: DomainMaintenance | None) -> "Maintenance | None":
+        return cls(one.since, one.by, one.why, one.until) if one else None
+
+
 class Server(Struct):
     """A Proxmox VE installation, a node or a cluster. `as_of`: when its picture was taken; `stale`: that is too long ago.
 
-    Sums over its nodes: cpu 0 to 1, sizes in bytes. The token's value is never told.
+    enabled: false in maintenance. Sums over its nodes: cpu 0 to 1, sizes in bytes. The token's value is never told.
     """
 
     id: str
@@ -163,6 +178,8 @@ class Server(Struct):
     tls: Tls
     default_node: str | None
     enabled: bool
+    maintenance: Maintenance | None
+    gentleness: Gentleness
     created_at: datetime | None
     as_of: datetime | None
     stale: bool
@@ -193,6 +210,8 @@ class Server(Struct):
             tls=Tls.of(server.tls, server.addresses),
             default_node=server.default_node or None,
             enabled=server.enabled,
+            maintenance=Maintenance.of(server.maintenance),
+            gentleness=server.gentleness,
             created_at=server.created_at,
             as_of=picture.as_of,
             stale=view.stale,
