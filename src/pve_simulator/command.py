@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import signal
@@ -84,6 +85,8 @@ async def serve(options: argparse.Namespace) -> int:
     for listener in listeners:
         listener.start()
     keeping = loop.create_task(keeper.run(servers))
+    gc.collect()
+    gc.freeze()  # a world of 100,000 guests is not to be walked again by every collection
     print(json.dumps(announcement(servers)), flush=True)  # noqa: T201 - the one line that is the command's result
     await stop.wait()
     for listener in listeners:

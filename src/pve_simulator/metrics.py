@@ -23,8 +23,10 @@ HYPERVISOR_MEMORY = 1536 * MIB  # what a node needs for itself
 ROOT_SYSTEM = 5 * GIB  # bytes of a node's root file system that are no storage's
 DISKS = ("ide", "sata", "scsi", "virtio")
 TURN = 2 * math.pi
+WARM = 1800.0  # seconds after its start, when nothing of a guest's booting is left
 PERIODS = (97.0, 613.0, 3571.0)  # seconds from crest to crest of the three waves in one
 USE = ("cpu", "mem", "memhost", "netin", "netout", "diskread", "diskwrite")  # what only a running guest has
+UNUSED: dict[str, int] = dict.fromkeys(("disk", *USE, "uptime"), 0)
 UNITS = {"": 1, "K": 1024, "M": MIB, "G": GIB, "T": 1024 * GIB}
 
 # seconds between two rows and how many rows, per timeframe; semantics of PVE::RRD in 9.x
@@ -38,15 +40,41 @@ TIMEFRAMES = {
 }
 
 
-def wobble(key: str, at: float) -> float:
-    """A slow restless wave between -1 and 1, another one for every key."""
+class Waves:
+    """Slow restless waves between -1 and 1, another one for every key, all at one time.
+
+    Sines of sums are taken apart, so that a thousand guests of one round cost products alone.
+    """
+
+    def __init__(self, at: float) -> None:
+        turned = [TURN * at / length for length in PERIODS]
+        self.of_time = tuple(math.sin(angle) for angle in turned) + tuple(math.cos(angle) for angle in turned)
+
+    def height(self, own: tuple[float, ...]) -> float:
+        """The wave of a key, from what that brings."""
+        s0, s1, s2, c0, c1, c2 = self.of_time
+        k0, k1, k2, k3, k4, k5 = own
+        return s0 * k0 + s1 * k1 + s2 * k2 + c0 * k3 + c1 * k4 + c2 * k5
+
+
+@lru_cache(50_000)
+def of_key(key: str) -> tuple[float, ...]:
+    """What a key brings to its three waves: heights times cosines, then times sines, of where it begins."""
     seed = zlib.crc32(key.encode())
-    slow, slower, slowest = (TURN * at / length for length in PERIODS)
-    return (
-        0.5 * math.sin(slow + (seed & 255))
-        + 0.3 * math.sin(slower + (seed >> 8 & 255))
-        + 0.2 * math.sin(slowest + (seed >> 16))
-    )
+    parts = tuple(zip((0.5, 0.3, 0.2), (seed & 255, seed >> 8 & 255, seed >> 16), strict=True))
+    return (*(high * math.cos(phase) for high, phase in parts), *(high * math.sin(phase) for high, phase in parts))
+
+
+def wobble(key: str, at: float) -> float:
+    """One wave at one time."""
+    return Waves(at).height(of_key(key))
+
+
+@lru_cache(50_000)
+def nature(vmid: int) -> tuple[tuple[float, ...], tuple[float, ...], float]:
+    """What a guest of that number is like: the waves of its load and of its memory, and the share of memory it usually takes."""
+    usual = 0.35 + 0.3 * (zlib.crc32(str(vmid).encode()) % 100) / 100
+    return of_key(f"{vmid}cpu"), of_key(f"{vmid}mem"), usual
 
 
 @lru_cache(1000)
@@ -62,6 +90,7 @@ def member(value: str, name: str) -> str | None:
     return next((part[len(name) + 1 :] for part in value.split(",") if part.startswith(f"{name}=")), None)
 
 
+@lru_cache(1000)
 def leading_number(text: str | None, default: int) -> int:
     """The first number in a value, e.g. of `memory`, that may be `current=512`."""
     found = re.search(r"\d+", text or "")
@@ -89,11 +118,17 @@ def disk(guest: Guest) -> int:
     config = guest.config
     if guest.type == "lxc":
         return size(member(config.get("rootfs", ""), "size") or "")
-    for name in config.get("boot", "").removeprefix("order=").split(";"):
+    for name in bootable(config.get("boot", "")):
         value = config.get(name, "")
-        if value and name.startswith(DISKS) and "media=cdrom" not in value:
+        if value and "media=cdrom" not in value:
             return size(member(value, "size") or "")
     return 0
+
+
+@lru_cache(1000)
+def bootable(boot: str) -> tuple[str, ...]:
+    """The drives in the order of booting."""
+    return tuple(name for name in boot.removeprefix("order=").split(";") if name.startswith(DISKS))
 
 
 def guest_figures(server: Server, guest: Guest, at: float) -> dict[str, Any]:
@@ -101,31 +136,42 @@ def guest_figures(server: Server, guest: Guest, at: float) -> dict[str, Any]:
 
     Keys are those of `/cluster/resources`; all use is 0 while it is stopped.
     """
-    told = {"maxcpu": cpus(server, guest), "maxmem": memory(guest), "maxdisk": disk(guest)}
+    return used_of(server, guest, given(server, guest), at, Waves(at))
+
+
+def given(server: Server, guest: Guest) -> dict[str, Any]:
+    """What a guest was given, none of it used."""
+    return {"maxcpu": cpus(server, guest), "maxmem": memory(guest), "maxdisk": disk(guest), **UNUSED}
+
+
+def used_of(server: Server, guest: Guest, told: dict[str, Any], at: float, waves: Waves) -> dict[str, Any]:
+    """What `given` told, with what is used of it at that time."""
     process = guest.process
     if process is None or at < process.started:
-        return told | dict.fromkeys(("disk", *USE, "uptime"), 0)
-    uptime, key = at - process.started, f"{guest.vmid}"
-    if process.qmpstatus == "paused":
-        cpu = 0.0
-    else:
-        booting = 0.6 * math.exp(-uptime / 8)
-        cpu = min(1.0, max(0.0005, process.cpu * (1 + 0.6 * wobble(f"{key}cpu", at)) + booting))
-    warm = 1 - 0.75 * math.exp(-uptime / 60)
-    share = (0.35 + 0.3 * (zlib.crc32(key.encode()) % 100) / 100 + 0.04 * wobble(f"{key}mem", at)) * warm
-    mem = int(told["maxmem"] * min(0.97, share))
-    rate = 400 + 200_000 * process.cpu
-    return told | {
-        "cpu": cpu,
-        "mem": mem,
-        "memhost": mem + 48 * MIB if guest.type == "qemu" else mem,
-        "disk": disk_used(server, guest) if guest.type == "lxc" else 0,
-        "netin": int(rate * uptime * 1.3),
-        "netout": int(rate * uptime * 0.8),
-        "diskread": int(rate * uptime * 0.4 + 90 * MIB * warm),
-        "diskwrite": int(rate * uptime * 0.7 + 6 * MIB * warm),
-        "uptime": int(uptime),
-    }
+        return told.copy()
+    uptime, (load, filling, usual) = at - process.started, nature(guest.vmid)
+    booting, warm = 0.0, 1.0
+    if uptime < WARM:
+        booting, warm = 0.6 * math.exp(-uptime / 8), 1 - 0.75 * math.exp(-uptime / 60)
+    cpu = 0.0
+    if process.qmpstatus != "paused":
+        cpu = process.cpu * (1 + 0.6 * waves.height(load)) + booting
+        cpu = 0.0005 if cpu < 0.0005 else 1.0 if cpu > 1 else cpu
+    share = (usual + 0.04 * waves.height(filling)) * warm
+    mem = int(told["maxmem"] * (0.97 if share > 0.97 else share))
+    sent = (400 + 200_000 * process.cpu) * uptime
+    figures = told.copy()
+    figures["cpu"] = cpu
+    figures["mem"] = mem
+    figures["memhost"] = mem + 48 * MIB if guest.type == "qemu" else mem
+    if guest.type == "lxc":
+        figures["disk"] = disk_used(server, guest)
+    figures["netin"] = int(sent * 1.3)
+    figures["netout"] = int(sent * 0.8)
+    figures["diskread"] = int(sent * 0.4 + 90 * MIB * warm)
+    figures["diskwrite"] = int(sent * 0.7 + 6 * MIB * warm)
+    figures["uptime"] = int(uptime)
+    return figures
 
 
 def disk_used(server: Server, guest: Guest) -> int:
@@ -187,7 +233,7 @@ def usage(server: Server) -> Callable[[str, str], int]:
     """Tells the bytes in use on a storage as a node sees it, from one look at all volumes."""
     sums: dict[tuple[str, str], int] = {}
     for volume in server.estate.volumes.values():
-        key = (volume.node, volume.volid.partition(":")[0])
+        key = (volume.node, volume.storage)
         sums[key] = sums.get(key, 0) + volume.used
 
     def used(storage: str, node: str) -> int:

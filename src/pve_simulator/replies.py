@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 import msgspec
 
 from pve_simulator.errors import ApiError
 
+ORDERS = 24  # of the keys of a row, from which every reply draws
 JSON = "application/json;charset=UTF-8"
 _encode = msgspec.json.Encoder().encode
 
@@ -27,6 +31,37 @@ class Reply:
     delay_until: float = 0.0  # event loop's time before which it must not be sent
 
 
+class Flat(list[dict[str, Any]]):
+    """Many rows of texts and numbers alone, two keys or more in each: they are put into random order fast."""
+
+    def shuffled(self) -> list[Any]:
+        """Every row, ready to be written, with its keys in random order: the same for rows of the same keys."""
+        chosen: dict[tuple[str, ...], Order] = {}
+        rows = []
+        for row in self:
+            keys = tuple(row)
+            order = chosen.get(keys)
+            if order is None:
+                order = chosen[keys] = random.choice(orders(keys))
+            made, values = order
+            rows.append(made(*values(row)))
+        return rows
+
+
+Order = tuple[type, Callable[[dict[str, Any]], tuple[Any, ...]]]
+
+
+@lru_cache(256)
+def orders(keys: tuple[str, ...]) -> list[Order]:
+    """Some random orders of keys, each as a type whose values are written in it, and what takes these from a row."""
+    made = []
+    for _ in range(ORDERS):
+        order = random.sample(keys, len(keys))
+        names = {f"f{number}": key for number, key in enumerate(order)}
+        made.append((msgspec.defstruct("Row", list(names), rename=names, gc=False), itemgetter(*order)))
+    return made
+
+
 def shuffled(value: Any) -> Any:
     """The same value with the keys of every object in random order, the same for objects of the same keys."""
     orders: dict[tuple[str, ...], list[str]] = {}
@@ -38,6 +73,8 @@ def shuffled(value: Any) -> Any:
             if order is None:
                 order = orders[keys] = random.sample(keys, len(keys))
             return {str(key): walk(item[key]) for key in order}
+        if isinstance(item, Flat):
+            return item.shuffled()
         if isinstance(item, (list, tuple)):
             return [walk(part) for part in item]
         if item is True or item is False:

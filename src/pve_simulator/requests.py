@@ -27,11 +27,15 @@ DELAY_401 = 3.0
 async def answer(connection: Connection, head: Head) -> Reply | None:
     """The reply; None where the connection just ends. Every request but those of control is remembered."""
     server = connection.server
+    if head.method != "GET":
+        server.observe()
     if head.path.startswith("/_sim/"):
         return await control.answer(connection, head)
     began = time.perf_counter()
     who: list[str] = []
     reply = await _with_faults(connection, head, who)
+    if head.method != "GET":
+        server.changed()
     server.note(head.method, head.path, head.query, who[0] if who else "", reply.status if reply else -1, began)
     return reply
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pve_simulator.authentication import Authentication
 from pve_simulator.booting import boot
@@ -20,6 +20,7 @@ from pve_simulator.tasks import Tasks
 from pve_simulator.tls import Certificates
 from pve_simulator.world.estate import Estate
 
+T = TypeVar("T")
 ROUND = 10.0  # seconds between two rounds of pvestatd
 
 
@@ -50,9 +51,10 @@ class Server:
         self.tasks = Tasks(self)
         self.requests: collections.deque[Request] = collections.deque(maxlen=100_000)
         self.revision = 0  # raised by every change of the estate
-        self.statistics: dict[str, Any] = {}  # what the last round of pvestatd saw
-        self.written: dict[str, tuple[Any, bytes]] = {}  # rows of `/cluster/resources` as they were last written out
-        self.round = 0
+        self.seen: dict[str, Any] = {}  # what the last round of pvestatd saw, but for one that is still due
+        self._due: float | None = None
+        self._memory: dict[Any, Any] = {}  # what was made of the world at the revision beside it
+        self._memory_of = -1
         self.lives: dict[str, Life] = {}
         self.fallen: set[str] = set()  # nodes that crashed and have not come back
         self._rounds: asyncio.Task[None] | None = None
@@ -67,10 +69,15 @@ class Server:
 
         With a `node` it dies with that.
         """
+        self.observe()
         mine = mortal(self.life(node), work) if node else work
         task = asyncio.get_running_loop().create_task(mine)
         self._later.add(task)
-        task.add_done_callback(self._later.discard)
+        task.add_done_callback(self._left)
+
+    def _left(self, task: asyncio.Task[None]) -> None:
+        self._later.discard(task)
+        self.changed()
 
     def life(self, node: str) -> Life:
         """The life that a node now leads."""
@@ -99,21 +106,50 @@ class Server:
 
     def start(self) -> None:
         """Begins the rounds of pvestatd; tasks whose worker died with an earlier process are ended."""
-        from pve_simulator.statistics import take
-
         self.tasks.bury()
-        take(self)
+        self._due = self.clock.time()
         self._rounds = asyncio.get_running_loop().create_task(self._observe())
 
     async def _observe(self) -> None:
         from pve_simulator.qemu.highavailability import settle
-        from pve_simulator.statistics import take
 
         while True:
             await self.clock.sleep(ROUND)
+            self._due = self.clock.time()
+            if not self._still():
+                self.observe()
             self.watch()
-            take(self)
             settle(self)
+
+    def _still(self) -> bool:
+        """Whether nothing is at work that could change the world without a call."""
+        online = all(node.online for node in self.estate.nodes.values())
+        return online and not (self.tasks.workers or self._later or self.faults.rules)
+
+    def remembered(self, key: Any, make: Callable[[], T]) -> T:
+        """What `make` gives, from memory as long as the world stands still. For what is made of the world alone."""
+        if not self._still():
+            return make()
+        if self._memory_of != self.revision:
+            self._memory, self._memory_of = {}, self.revision
+        if key not in self._memory:
+            self._memory[key] = make()
+        return self._memory[key]
+
+    def observe(self) -> None:
+        """Takes the round that is due. To be called before the world changes: as long as it stands still, a round can be
+        taken afterwards, and one that nobody asks for costs nothing."""
+        if self._due is not None:
+            from pve_simulator.statistics import take
+
+            at, self._due = self._due, None
+            self.seen = take(self, at)
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """What the last round of pvestatd saw: rows by `qemu/101`, `node/pve1`, `storage/pve1/local`."""
+        self.observe()
+        return self.seen
 
     async def stop(self) -> None:
         """Ends the rounds, and lets tasks come to their end at once: the real server would have gone on without us."""
@@ -130,6 +166,7 @@ class Server:
 
     def crash(self, node: str) -> None:
         """A node dies: its tasks and processes are gone, configurations stay as they were, locks in them too."""
+        self.observe()
         life = self.lives.pop(node, None)
         if life:
             life.end()

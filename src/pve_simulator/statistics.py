@@ -13,26 +13,32 @@ NEW = 5.0  # seconds for which a guest must have been there to be told of: lists
 FORGOTTEN = 300.0  # seconds after which pmxcfs forgets what a node told that is silent since
 
 
-def take(server: Server) -> None:
-    """Takes a round: `server.statistics` has rows by `qemu/101`, `node/pve1`, `storage/pve1/local`.
+def take(server: Server, now: float) -> dict[str, dict[str, Any]]:
+    """The rows of a round at that time, by `qemu/101`, `node/pve1`, `storage/pve1/local`.
 
     Rows of guests that hardly existed then are missing: lists show such a guest as `unknown`. What a silent node
     told stays for five minutes.
     """
-    now, estate = server.clock.time(), server.estate
+    estate = server.estate
     youngest = now - server.clock.scaled(NEW)
     silent = {node.name for node in estate.nodes.values() if server.node_down(node.name)}
     rows = kept(server, now, silent)
-    used = metrics.usage(server)
+    used, waves = server.remembered("usage", lambda: metrics.usage(server)), metrics.Waves(now)
+    given = server.remembered("given", dict[int, dict[str, Any]])
     busy: dict[str, list[dict[str, Any]]] = {name: [] for name in estate.nodes}
     for guest in estate.guests.values():
         if guest.node in silent or guest.created > youngest:
             continue
-        figures = metrics.guest_figures(server, guest, now)
+        known = given.get(guest.vmid)
+        if known is None:
+            known = given[guest.vmid] = metrics.given(server, guest)
+            known["name"], known["status"], known["template"] = guest.name, guest.status, int(guest.template)
+            known["at"] = now
+        row = metrics.used_of(server, guest, known, now, waves)
         if guest.process:
-            busy.setdefault(guest.node, []).append(figures)
-        told = {"name": guest.name, "status": guest.status, "template": int(guest.template), "at": now}
-        rows[f"{guest.type}/{guest.vmid}"] = told | figures
+            busy.setdefault(guest.node, []).append(row)
+        row["at"] = now
+        rows[f"{guest.type}/{guest.vmid}"] = row
     for node in estate.nodes.values():
         if node.name in silent:
             continue
@@ -44,9 +50,7 @@ def take(server: Server) -> None:
                 there = used(storage.id, node.name)
                 total, full = metrics.storage_figures(server, storage, node.name, there)
                 rows[f"storage/{node.name}/{storage.id}"] = {"disk": full, "maxdisk": total, "at": now}
-    server.statistics = rows
-    server.written.clear()
-    server.round += 1
+    return rows
 
 
 def kept(server: Server, now: float, silent: set[str]) -> dict[str, dict[str, Any]]:
@@ -63,4 +67,4 @@ def kept(server: Server, now: float, silent: set[str]) -> dict[str, dict[str, An
             return guest is not None and guest.node in silent
         return rest.partition("/")[0] in silent
 
-    return {name: row for name, row in server.statistics.items() if row["at"] > oldest and of_silent(name)}
+    return {name: row for name, row in server.seen.items() if row["at"] > oldest and of_silent(name)}

@@ -72,6 +72,7 @@ class Tasks:
 
     def start(self, node: Node, kind: str, name: str, user: str, worker: Worker) -> str:
         """Begins a task and gives its UPID at once; the worker comes to run when the caller next waits."""
+        self.server.observe()
         now, pid = self.server.clock.time(), node.next_pid()
         pstart = int((now - node.started) * 100) & 0xFFFFFFFF
         upid = f"UPID:{node.name}:{pid:08X}:{pstart:08X}:{int(now):08X}:{kind}:{name}:{user}:"

@@ -1,7 +1,6 @@
 """`/cluster/resources`: what there is, with figures as old as the last round of pvestatd.
 
-Which guests there are, their node, lock, tags, pool and HA state are live; all else comes from the round. Asked all
-the time, so each row is written out once and kept until something in it changes.
+Which guests there are, their node, lock, tags, pool and HA state are live; all else comes from the round.
 """
 
 from __future__ import annotations
@@ -10,10 +9,9 @@ import random
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from pve_simulator.call import Call, endpoint
-from pve_simulator.replies import json_body
+from pve_simulator.replies import Flat
+from pve_simulator.world.access import Pool
 from pve_simulator.world.guest import Guest
 from pve_simulator.world.node import Node
 from pve_simulator.world.storage import Storage
@@ -23,30 +21,34 @@ if TYPE_CHECKING:
 
 
 @endpoint("GET", "/cluster/resources")
-async def resources(call: Call) -> msgspec.Raw:
+async def resources(call: Call) -> Flat:
     """All kinds, or one; only what the caller may see."""
     kind = call.get("type")
-    rows: list[bytes] = []
-    guests: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     if kind in (None, "vm"):
-        for row, written in guest_rows(call):
-            rows.append(written)
-            guests.append(row)
+        rows += guest_rows(call)
     if kind is None:
-        rows += [json_body(row) for row in pool_rows(call, guests)]
+        rows += pool_rows(call)
     if kind in (None, "node"):
-        rows += [json_body(node_row(call, node)) for node in call.estate.nodes.values()]
+        rows += [node_row(call, node) for node in call.estate.nodes.values()]
     if kind in (None, "storage"):
-        rows += [json_body(row) for row in storage_rows(call)]
+        rows += storage_rows(call)
     if kind is None:
-        rows += [json_body(row) for row in network_rows(call)]
+        rows += network_rows(call)
     random.shuffle(rows)
-    return msgspec.Raw(b"[" + b",".join(rows) + b"]")
+    return Flat(rows)
 
 
-def guest_rows(call: Call) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """The guests that the caller may see: each as a row and as JSON."""
-    server, estate = call.server, call.estate
+def guest_rows(call: Call) -> Iterator[dict[str, Any]]:
+    """The guests that the caller may see."""
+    statistics = call.server.statistics
+    for key, live in call.server.remembered(("resources", call.user), lambda: list(visible_guests(call))):
+        yield guest_row(live, statistics.get(key))
+
+
+def visible_guests(call: Call) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The guests that the caller may see, each with what is live of its row."""
+    estate = call.estate
     pools = {vmid: pool.id for pool in estate.pools.values() for vmid in pool.guests}
     managed = {sid: told.get("state", "started") for sid, told in estate.sections.get("ha/resources", {}).items()}
     visible = Visible(call, pools)
@@ -56,38 +58,32 @@ def guest_rows(call: Call) -> Iterator[tuple[dict[str, Any], bytes]]:
             continue
         shown_pool = pool if pool is None or visible.pool(pool) else None
         state = managed.get(f"{'vm' if guest.type == 'qemu' else 'ct'}:{guest.vmid}") if managed else None
-        yield written(server, guest, shown_pool, state)
+        live = live_of(guest, shown_pool, state)
+        yield live["id"], live
 
 
-def written(server: Server, guest: Guest, pool: str | None, state: str | None) -> tuple[dict[str, Any], bytes]:
-    """A guest's row, and its JSON, from memory where nothing in it changed."""
-    key = f"{guest.type}/{guest.vmid}"
-    figures = server.statistics.get(key)
-    config = guest.config
-    live = (server.round, figures is None, guest.node, config.get("lock"), config.get("tags"), pool, state)
-    known = server.written.get(key)
-    if known is None or known[0] != live:
-        row = guest_row(guest, figures, pool, state)
-        known = server.written[key] = (live, json_body(row))
-    return figures or {}, known[1]
-
-
-def guest_row(
-    guest: Guest, figures: dict[str, Any] | None, pool: str | None = None, state: str | None = None
-) -> dict[str, Any]:
+def guest_row(live: dict[str, Any], figures: dict[str, Any] | None) -> dict[str, Any]:
     """A guest as lists of the cluster show it; one that no round has seen yet has neither name nor figures."""
-    row: dict[str, Any] = {
-        "id": f"{guest.type}/{guest.vmid}",
-        "vmid": guest.vmid,
-        "node": guest.node,
-        "type": guest.type,
-        "status": "unknown",
-    }
-    if figures is not None:
-        row |= {name: value for name, value in figures.items() if name != "at"}
-    for name, value in (("lock", guest.lock), ("tags", guest.config.get("tags")), ("pool", pool), ("hastate", state)):
-        if value:
-            row[name] = value
+    if figures is None:
+        return {"status": "unknown", **live}
+    row = figures.copy()
+    del row["at"]
+    row.update(live)
+    return row
+
+
+def live_of(guest: Guest, pool: str | None = None, state: str | None = None) -> dict[str, Any]:
+    """What a row tells of this moment."""
+    sid, config = f"{guest.type}/{guest.vmid}", guest.config
+    row: dict[str, Any] = {"id": sid, "vmid": guest.vmid, "node": guest.node, "type": guest.type}
+    if lock := config.get("lock"):
+        row["lock"] = lock
+    if tags := config.get("tags"):
+        row["tags"] = tags
+    if pool:
+        row["pool"] = pool
+    if state:
+        row["hastate"] = state
     return row
 
 
@@ -116,25 +112,29 @@ class Visible:
         return self.pools[pool]
 
 
-def pool_rows(call: Call, guests: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def pool_rows(call: Call) -> Iterator[dict[str, Any]]:
     """Pools, with the sums over their running guests."""
     for pool in call.estate.pools.values():
         if not call.may(f"/pool/{pool.id}", "Pool.Audit"):
             continue
-        row: dict[str, Any] = {"id": f"/pool/{pool.id}", "pool": pool.id, "type": "pool"}
-        keys = (f"{guest.type}/{guest.vmid}" for vmid in pool.guests if (guest := call.estate.guests.get(vmid)))
-        members = [call.server.statistics[key] for key in keys if key in call.server.statistics]
-        running = [figures for figures in members if figures["uptime"]]
-        if running:
-            count = sum(figures["maxcpu"] for figures in running)
-            row |= {
-                "uptime": max(figures["uptime"] for figures in running),
-                "mem": sum(figures["mem"] for figures in running),
-                "maxmem": sum(figures["maxmem"] for figures in running),
-                "maxcpu": count,
-                "cpu": sum(figures["cpu"] * figures["maxcpu"] for figures in running) / count,
-            }
-        yield row
+        yield {"id": f"/pool/{pool.id}", "pool": pool.id, "type": "pool", **pool_sums(call, pool)}
+
+
+def pool_sums(call: Call, pool: Pool) -> dict[str, Any]:
+    """The sums over a pool's running guests; nothing where none runs."""
+    statistics, guests = call.server.statistics, call.estate.guests
+    keys = [f"{guest.type}/{vmid}" for vmid in pool.guests if (guest := guests.get(vmid))]
+    running = [figures for key in keys if (figures := statistics.get(key)) and figures["uptime"]]
+    if not running:
+        return {}
+    count = uptime = mem = maxmem = cpu = 0
+    for figures in running:
+        count += figures["maxcpu"]
+        mem += figures["mem"]
+        maxmem += figures["maxmem"]
+        cpu += figures["cpu"] * figures["maxcpu"]
+        uptime = max(uptime, figures["uptime"])
+    return {"uptime": uptime, "mem": mem, "maxmem": maxmem, "maxcpu": count, "cpu": cpu / count}
 
 
 def node_row(call: Call, node: Node) -> dict[str, Any]:

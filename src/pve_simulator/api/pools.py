@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pve_simulator.api.access_users import names
-from pve_simulator.api.cluster_resources import guest_row, storage_row
+from pve_simulator.api.cluster_resources import guest_row, live_of, storage_row
 from pve_simulator.call import Call, endpoint
 from pve_simulator.errors import ApiError
 from pve_simulator.world.access import Pool
@@ -42,7 +42,7 @@ def members(call: Call, pool: Pool) -> list[dict[str, Any]]:
     for vmid in pool.guests:
         guest = estate.guests.get(vmid)
         if guest is not None and wanted in (None, guest.type):
-            rows.append(guest_row(guest, call.server.statistics.get(f"{guest.type}/{vmid}")))
+            rows.append(guest_row(live_of(guest), call.server.statistics.get(f"{guest.type}/{vmid}")))
     for name in pool.storages:
         storage = estate.storages.get(name)
         if storage is not None and not storage.disable and wanted in (None, "storage"):

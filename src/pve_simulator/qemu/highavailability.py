@@ -51,6 +51,8 @@ def settle(server: Server) -> None:
     """The manager's round: begins what brings the VMs it looks after into the state that is wanted."""
     from pve_simulator.qemu import power
 
+    if not server.estate.sections.get("ha/resources"):
+        return
     for guest in server.estate.guests.values():
         known = resource(server.estate, guest) if guest.type == "qemu" else None
         if known is None or guest.lock or server.locks.held(guest.vmid) or server.node_down(guest.node):
