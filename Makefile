@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test lint bench locks clean
+.PHONY: help setup demo run test lint bench campaign locks clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ lint: $(VENV)/.dev ## format, style, types and the direction of imports
 
 bench: $(VENV)/.dev ## measure against floors and peers; writes build/bench.json
 	@exec $(BIN)/python -m benchmarks.bench
+
+campaign: $(VENV)/.dev ## break everything at once and look whether Comserv stays true: RUNS=1000 SEED=7
+	@exec $(BIN)/python -m campaign --runs $(or $(RUNS),100) --seed $(or $(SEED),1)
 
 locks: $(VENV)/.dev ## make the lock files anew from pyproject.toml and package.json
 	@exec scripts/lock

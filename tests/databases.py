@@ -151,7 +151,7 @@ def _own_cluster(binaries: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _cluster() -> Iterator[str]:
+def _dsn() -> Iterator[str]:
     given = os.environ.get("TEST_PG_DSN")
     if given:
         yield given
@@ -163,9 +163,16 @@ def _cluster() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One per worker process: starting takes about a second, and nothing has to be shared between processes."""
-    with _cluster() as dsn:
+    with throwaway_cluster(tmp_path_factory.getbasetemp().parent) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def throwaway_cluster(folder: Path | None = None) -> Iterator[Cluster]:
+    """With Comserv's tables as a template. folder: of the lock that keeps several from making that at once."""
+    with _dsn() as dsn:
         made = Cluster(dsn)
-        with _only_one(tmp_path_factory.getbasetemp().parent / "comserv-pg.lock"):
+        with _only_one((folder or Path(tempfile.gettempdir())) / "comserv-pg.lock"):
             _make_template(made)
         yield made
 
