@@ -15,6 +15,7 @@ from pve_simulator.permissions import split
 from pve_simulator.world.estate import Estate
 
 TICKET_LIFE = 2 * 3600
+VNC_TICKET_LIFE = 40
 FUTURE = 300
 PUBLIC = {
     ("GET", "/access/domains"),
@@ -104,6 +105,15 @@ class Authentication:
             return None
         age = self.clock.time() - int(found[3], 16)
         return found[2] if -FUTURE < age < TICKET_LIFE and self.enabled(found[2]) else None
+
+    def vnc_ticket(self, ticket: str, user: str, path: str) -> bool:
+        """Whether a ticket of a console was given to this user for this path, within the last 40 s."""
+        found = re.fullmatch(r"(PVEVNC:([0-9A-F]{8}))::(.+)", ticket)
+        if not found or not hmac.compare_digest(
+            self._signature(f"{found[1]}:{user}:{path}").encode(), found[3].encode()
+        ):
+            return False
+        return -20 < self.clock.time() - int(found[2], 16) < VNC_TICKET_LIFE
 
     def csrf(self, user: str) -> str:
         """The token that has to accompany a ticket on all that writes."""

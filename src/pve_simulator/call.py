@@ -54,6 +54,7 @@ class Call:
         self.sent = sent
         self.extra: dict[str, Any] = {}  # further top-level keys of the reply: total, changes
         self.files: dict[str, bytes] = {}  # an uploaded file by its name
+        self.headers: dict[str, str] = {}  # of the request, names in lower case
         self.permissions = Permissions(server.estate)
 
     @property

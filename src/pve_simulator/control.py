@@ -31,6 +31,8 @@ async def answer(connection: Connection, head: Head) -> Reply:
         case "DELETE", "/_sim/requests":
             server.requests.clear()
             return reply(200, {})
+        case "GET", "/_sim/consoles":
+            return reply(200, server.consoles.told())
         case "GET", "/_sim/faults":
             return reply(200, [rule.told for rule in server.faults.rules if not rule.spent])
         case "POST", "/_sim/faults":

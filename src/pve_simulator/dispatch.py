@@ -38,6 +38,7 @@ class Request:
     entry: str
     files: dict[str, bytes] = field(default_factory=dict)
     rules: list[Rule] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 async def dispatch(server: Server, request: Request) -> Reply | None:
@@ -137,7 +138,7 @@ async def carry_out(server: Server, request: Request, method: Method, values: di
         if handler is None:
             raise ApiError(501, f"{request.method} {method.template} is not simulated")
         call = Call(server, request.method, request.path, request.identity, typed, values, request.entry)
-        call.files = request.files
+        call.files, call.headers = request.files, request.headers
         FOR_TASKS.set(request.rules)
         data = await handler(call)
         if request.method != "GET":

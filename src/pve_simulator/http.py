@@ -198,6 +198,15 @@ class Connection:
             and self.served < REQUESTS_PER_CONNECTION
             and self.generation == self.proxy.generation
         )
+        if reply.upgrade is not None:
+            lines = [
+                f"{head.version} {reply.status} {reply.reason}",
+                *(f"{name}: {told}" for name, told in reply.headers),
+            ]
+            self.writer.write("\r\n".join([*lines, "", ""]).encode("latin-1", "replace"))
+            await self.writer.drain()
+            await reply.upgrade(self)
+            return False
         self.writer.write(self._bytes(head, reply, stay))
         await self.writer.drain()
         if self.unread:

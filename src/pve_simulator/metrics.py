@@ -257,9 +257,10 @@ def guest_history(server: Server, guest: Guest, timeframe: str) -> list[dict[str
     """A guest's RRD rows; while it did not run, they tell its sizes alone."""
     now = server.clock.time()
     since = min(guest.created or now, guest.process.started if guest.process else now)
+    newest = int(now) // TIMEFRAMES[timeframe][0] * TIMEFRAMES[timeframe][0]
 
     def sample(at: float) -> dict[str, Any]:
-        figures = guest_figures(server, guest, at)
+        figures = guest_figures(server, guest, now if at == newest else at)  # the newest row is still being filled
         uptime = figures.pop("uptime")
         if not uptime:
             return {name: value for name, value in figures.items() if name not in USE}

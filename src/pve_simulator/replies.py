@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import itemgetter
@@ -29,6 +29,7 @@ class Reply:
     headers: list[tuple[str, str]] = field(default_factory=list)
     privileged: bool = False
     delay_until: float = 0.0  # event loop's time before which it must not be sent
+    upgrade: Callable[[Any], Awaitable[None]] | None = None  # of a 101: what the connection goes on with
 
 
 class Flat(list[dict[str, Any]]):

@@ -132,7 +132,7 @@ async def _answer(connection: Connection, head: Head, rules: list[Rule], who: li
             else empty(401, str(refusal))
         )
     who.append(identity.user)
-    request = Request(head.method, uri, form, identity, {}, connection.node, rules=rules)
+    request = Request(head.method, uri, form, identity, {}, connection.node, rules=rules, headers=head.headers)
     refusal = await read_parameters(connection, head, request)
     if refusal is not None:
         return refusal

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pve_simulator.authentication import Authentication
 from pve_simulator.booting import boot
 from pve_simulator.clock import Clock
+from pve_simulator.consoles.proxies import Consoles
 from pve_simulator.faults import Faults
 from pve_simulator.lives import Life, mortal
 from pve_simulator.locks import Locks
@@ -49,6 +50,7 @@ class Server:
         self.faults = Faults()
         self.locks = Locks(clock)
         self.tasks = Tasks(self)
+        self.consoles = Consoles(self)
         self.requests: collections.deque[Request] = collections.deque(maxlen=100_000)
         self.revision = 0  # raised by every change of the estate
         self.seen: dict[str, Any] = {}  # what the last round of pvestatd saw, but for one that is still due

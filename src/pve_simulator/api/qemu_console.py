@@ -1,40 +1,12 @@
-"""The way to a VM's screen, keyboard and monitor, as far as the API itself goes."""
+"""A VM's monitor and keyboard; its screen and terminal are in `consoles.py`."""
 
 from __future__ import annotations
 
-import secrets
-from typing import Any
-
 from pve_simulator.call import Call, endpoint
-from pve_simulator.errors import ApiError, TaskError
+from pve_simulator.errors import ApiError
 from pve_simulator.qemu import machine, power
-from pve_simulator.tasks import Run
 
 VM = "/nodes/{node}/qemu/{vmid}"
-VIEWER_WAIT = 10.0  # seconds a proxy waits for its viewer
-FIRST_PORT, PORTS = 5900, 100
-
-
-@endpoint("POST", f"{VM}/vncproxy")
-async def vnc(call: Call) -> dict[str, Any]:
-    """Address and ticket of a console; its task ends where no viewer comes."""
-    guest = call.guest()
-    ticket = call.server.authentication.ticket(call.user, "PVEVNC", f"/vms/{guest.vmid}")
-
-    async def work(run: Run) -> None:
-        await run.sleep(VIEWER_WAIT)
-        raise TaskError("connection timed out")
-
-    upid = call.task("vncproxy", guest.vmid, work)
-    running = [task for task in call.estate.tasks.values() if task.running and task.type == "vncproxy"]
-    told: dict[str, Any] = {
-        "user": call.user,
-        "ticket": ticket,
-        "port": str(FIRST_PORT + (len(running) - 1) % PORTS),
-        "upid": upid,
-        "cert": call.server.certificates.authority_pem.decode(),
-    }
-    return told | ({"password": secrets.token_urlsafe(6)} if call.get("generate-password") else {})
 
 
 @endpoint("POST", f"{VM}/monitor")

@@ -25,6 +25,7 @@ SYSTEM = "system"  # names of a process's facts
 SYSTEM_AT = "system_at"
 HOSTNAME = "hostname"
 PLUGGED = "plugged"
+UNPLUGGED = "unplugged"  # a fact of a node: the network card that is configured for a bridge and was never put into it
 MIB = 1024**2
 
 
@@ -66,6 +67,19 @@ def check_start(server: Server, guest: Guest, node: Node) -> None:
             raise TaskError(f"volume '{drive.file}' does not exist")
     if memory(config) > node.memory:
         raise TaskError("start failed: QEMU exited with code 1")
+
+
+def untaggable(config: dict[str, str], node: Node) -> tuple[int, str] | None:
+    """The first card with a VLAN tag on a plain bridge that has no network card to tag on, and that bridge."""
+    for number in cards(config):
+        card = network(config[f"net{number}"])
+        bridge = node.interfaces.get(card.get("bridge", ""))
+        if "tag" not in card or bridge is None or bridge.options.get("bridge_vlan_aware"):
+            continue
+        ports = str(bridge.options.get("bridge_ports") or "").split()
+        if not any(port != node.facts.get(UNPLUGGED) for port in ports):
+            return number, bridge.iface
+    return None
 
 
 def memory(config: dict[str, str]) -> int:

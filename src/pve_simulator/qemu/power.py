@@ -12,6 +12,7 @@ from pve_simulator.qemu import cloudinit, machine, pending, volumes
 from pve_simulator.qemu.drives import drives
 from pve_simulator.tasks import Run
 from pve_simulator.world.guest import Guest
+from pve_simulator.world.node import Node
 
 if TYPE_CHECKING:
     from pve_simulator.server import Server
@@ -72,6 +73,7 @@ async def start_locked(run: Run, guest: Guest) -> None:
         )
     if hibernated and "vmstate" in guest.config:
         run.log(f"activating and using '{guest.config['vmstate']}' as vmstate")
+    plug_cards(run, guest, node)
     machine.begin(server, guest, node)
     try:
         await run.sleep(START)
@@ -81,6 +83,21 @@ async def start_locked(run: Run, guest: Guest) -> None:
     if hibernated:
         wake(server, guest)
         run.log("Resumed VM, removing state")
+
+
+def plug_cards(run: Run, guest: Guest, node: Node) -> None:
+    """The cards' way into their bridges; raises TaskError in QEMU's words where a VLAN finds none (pve-bridge)."""
+    refused = machine.untaggable(guest.config, node)
+    if refused is None:
+        return
+    number, bridge = refused
+    script = "/usr/libexec/qemu-server/pve-bridge"
+    run.log(
+        f"no physical interface on bridge '{bridge}'",
+        f"kvm: -netdev type=tap,id=net{number},ifname=tap{guest.vmid}i{number},script={script},downscript={script}down: "
+        f"network script {script} failed with status 65280",
+    )
+    raise TaskError("start failed: QEMU exited with code 1")
 
 
 def wake(server: Server, guest: Guest) -> None:

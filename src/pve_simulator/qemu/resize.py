@@ -44,6 +44,8 @@ async def grow(run: Run, guest: Guest, key: str, size: str) -> None:
             f"command '/sbin/lvextend -L {wanted // 1024}k {volumes.path(storage, drive.file)}' failed: exit code 5"
         )
     await run.sleep(RESIZE)
+    if volume.format == "qcow2":
+        volume.used += volumes.tables(wanted - volume.size) + (0 if guest.process else volumes.CLUSTER)
     volume.size, drive.size = wanted, wanted
     volume.facts[volumes.GROWN] = "1"
     guest.config[key] = str(drive)

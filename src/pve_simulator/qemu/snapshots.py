@@ -65,6 +65,8 @@ async def take(run: Run, vmid: int, node: str, name: str, description: str | Non
             for drive in drives(guest.config):
                 if not drive.cdrom:
                     run.log(f"snapshotting 'drive-{drive.key}' ({drive.file})")
+                    if volume := server.estate.volume(drive.file, guest.node):
+                        volumes.snapshotted(volume)
                     if guest.process:
                         run.log("internal qemu snapshot")
         finally:

@@ -34,7 +34,10 @@ EMPTY = 4 * MIB  # volumes that hold less are copied at once
 STEP = 0.03  # part of a copy between two lines of its log
 ALLOCATION = 0.02  # seconds to make a volume
 GROWN = "grown"  # a fact: the volume got longer after it was made
+SNAPSHOTS = "snapshots"  # a fact: there were snapshots within the file
+OWN_FACTS = (GROWN, SNAPSHOTS)  # facts of the file, not of what it holds
 CLOUD_INIT_SIZE = 4 * MIB
+CLUSTER, BLOCK = 65536, 4096  # bytes: what qcow2 counts in, and what a file system does
 
 
 def storage_of(server: Server, name: str) -> Storage:
@@ -142,6 +145,18 @@ def overhead(storage: Storage, form: str, size: int, linked: bool = False) -> in
     return 4096 if size else 0
 
 
+def tables(size: int) -> int:
+    """Bytes that the tables of so much of a qcow2 disk take, in whole blocks of the file system."""
+    return -(-size // (8192 * BLOCK)) * BLOCK
+
+
+def snapshotted(volume: Volume) -> None:
+    """The first snapshot within a qcow2 file takes two blocks; later ones find them free again or beside them."""
+    if volume.format == "qcow2" and SNAPSHOTS not in volume.facts:
+        volume.facts[SNAPSHOTS] = "1"
+        volume.used += 2 * BLOCK
+
+
 def room(server: Server, storage: Storage, node: str) -> int:
     """Bytes that are left on a storage; a fault rule can make it full."""
     if server.faults.full(storage.id, node):
@@ -238,7 +253,7 @@ async def copy(run: Run, source: Volume, target: Volume, node: str, bandwidth: i
 
 def content(volume: Volume) -> dict[str, str]:
     """What a volume holds, for its copy."""
-    return {name: value for name, value in volume.facts.items() if name != GROWN}
+    return {name: value for name, value in volume.facts.items() if name not in OWN_FACTS}
 
 
 class NoSpace(Exception):

@@ -6,6 +6,7 @@ import secrets
 import time
 import uuid
 
+from pve_simulator.qemu.machine import UNPLUGGED
 from pve_simulator.world.access import AclEntry, Group, Pool, Realm, Token, User
 from pve_simulator.world.estate import Estate
 from pve_simulator.world.node import Node, bridge, network_card
@@ -93,6 +94,7 @@ def node() -> Node:
         pid=216,
     )
     made.dns = {"dns1": "127.0.0.1"}
+    made.facts[UNPLUGGED] = "eth0"  # of the recording machine: a VLAN tag on vmbr0 found no network card there
     interfaces = (
         network_card("eth0", 3),
         bridge("vmbr0", "eth0", 4, "10.99.0.2/24", "10.99.0.1"),
