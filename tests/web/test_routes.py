@@ -268,6 +268,25 @@ def test_adding_a_server_goes_in_three_steps_without_script(client: Client, told
     assert (new.id, new.tls.mode, new.token_secret) == ("edge-brn", TlsMode.FINGERPRINT, SECRET)
 
 
+def test_what_pveum_printed_fills_both_fields_and_says_so(client: Client, told: Told) -> None:
+    printed = f"│ full-tokenid │ comserv@pve!second │\n│ value │ {SECRET} │"
+    filled = client.post("/servers/new/read", {"pasted": printed, "token_id": "comserv@pve!manager"}, hx_request="true")
+    assert 'value="comserv@pve!second"' in filled.text and SECRET not in filled.text
+    assert "from the table that pveum printed" in filled.words
+    wrong = client.post("/servers/new/read", {"pasted": "root@pam"}, hx_request="true")
+    assert "pveum user token add root@pam manager" in wrong.words
+    fields = {
+        "address": "https://x.example:8006",
+        "tls_mode": "system",
+        "id": "x",
+        "pasted": printed,
+        "token_id": "a@b!cc",
+    }
+    assert client.post("/servers/new/test", fields).location == "/servers/x"
+    new = told.asked[-1][1]
+    assert (str(new.token_id), new.token_secret) == ("comserv@pve!second", SECRET)
+
+
 def test_a_server_that_fails_its_test_is_not_kept_and_its_secret_is_not_shown(client: Client, told: Told) -> None:
     told.stages = (replace(estate.STAGES[6], stage=estate.STAGES[0].stage),)
     fields = {

@@ -7,19 +7,21 @@ from typing import Annotated, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from comserv.domain.errors import Invalid
+from comserv.domain.pastedtoken import read_token
 from comserv.domain.server import (
     Tls,
     TlsMode,
+    TokenId,
     parse_address,
     parse_fingerprint,
     parse_server_id,
-    parse_token_id,
     parse_token_secret,
 )
 from comserv.services.servers import NewServer, ServerEdit
 
 ParsedT = TypeVar("ParsedT")
 Short = Annotated[str, Field(max_length=253)]
+Pasted = Annotated[str, Field(max_length=8192)]
 Address = Annotated[str, Field(min_length=1, max_length=300, examples=["pve1.example.org"])]
 SECRET_EXAMPLE = "5f0c9d2e-0c8e-4c0e-9b37-2b1e0c6a4c11"  # noqa: S105 - shown in the reference
 
@@ -36,6 +38,13 @@ class Faults:
         except Invalid as error:
             self.fields[name] = "; ".join(error.fields.values()) or error.detail
             return None
+
+    def read_token(self, token_id: str, value: str, value_needed: bool = True) -> tuple[TokenId | None, str]:
+        try:
+            return read_token(token_id, value, value_needed=value_needed)
+        except Invalid as error:
+            self.fields.update(error.fields)
+            return None, ""
 
     def settle(self) -> None:
         """Raises Invalid where anything was found."""
@@ -102,9 +111,14 @@ class ServerBody(BaseModel):
         description="`host`, `host:port` or `https://host:port/api2/json`, in order of preference.",
         examples=[["pve1.example.org", "pve2.example.org"]],
     )
-    token_id: Short = Field(description="`USER@REALM!TOKENID`", examples=["comserv@pve!manager"])
-    token_secret: Annotated[str, Field(max_length=200)] = Field(
-        description="The value that Proxmox shows once; encrypted, and never told again.",
+    token_id: Pasted = Field(
+        description="`USER@REALM!TOKENID`; or all that `pveum user token add` printed, or a `PVEAPIToken=…` line.",
+        examples=["comserv@pve!manager"],
+    )
+    token_secret: Pasted = Field(
+        default="",
+        description="The value that Proxmox shows once; encrypted, and never told again. May be left away where "
+        "`token_id` holds both.",
         examples=[SECRET_EXAMPLE],
         json_schema_extra={"writeOnly": True},
     )
@@ -116,11 +130,10 @@ class ServerBody(BaseModel):
         faults = Faults()
         server_id = faults.read(parse_server_id, self.id, "id")
         addresses = read_addresses(self.addresses, faults)
-        token_id = faults.read(parse_token_id, self.token_id, "token_id")
-        secret = faults.read(parse_token_secret, self.token_secret, "token_secret")
+        token_id, secret = faults.read_token(self.token_id, self.token_secret)
         tls = (self.tls or TlsBody()).parsed(addresses, faults)
         faults.settle()
-        assert server_id is not None and token_id is not None and secret is not None  # noqa: S101 - settle() said so
+        assert server_id is not None and token_id is not None  # noqa: S101 - settle() said so
         name = (self.name or "").strip() or server_id
         return NewServer(server_id, name, addresses, token_id, secret, tls, (self.default_node or "").strip())
 
@@ -141,10 +154,8 @@ class ServerPatch(BaseModel):
 
     name: Short | None = None
     addresses: Annotated[list[Address], Field(min_length=1, max_length=32)] | None = None
-    token_id: Short | None = None
-    token_secret: Annotated[str, Field(max_length=200)] | None = Field(
-        default=None, json_schema_extra={"writeOnly": True}
-    )
+    token_id: Pasted | None = Field(default=None, description="As for a new server.")
+    token_secret: Pasted | None = Field(default=None, json_schema_extra={"writeOnly": True})
     tls: TlsBody | None = None
     default_node: Short | None = Field(default=None, description="Empty: none.")
     enabled: bool | None = Field(default=None, description="False begins a maintenance without a reason, true ends it.")
@@ -158,14 +169,16 @@ class ServerPatch(BaseModel):
         """known_addresses: those the server has now, where they are needed. Raises Invalid with every field that is wrong."""
         faults = Faults()
         addresses = read_addresses(self.addresses, faults) if self.addresses is not None else None
-        token_id = faults.read(parse_token_id, self.token_id, "token_id") if self.token_id is not None else None
-        secret = self.token_secret
-        secret = faults.read(parse_token_secret, secret, "token_secret") if secret is not None else None
+        token_id, secret = None, ""
+        if self.token_id is not None:
+            token_id, secret = faults.read_token(self.token_id, self.token_secret or "", value_needed=False)
+        elif self.token_secret is not None:
+            secret = faults.read(parse_token_secret, self.token_secret, "token_secret") or ""
         tls = self.tls.parsed(addresses or known_addresses, faults) if self.tls is not None else None
         faults.settle()
         name = self.name.strip() if self.name else None
         node = self.default_node.strip() if self.default_node is not None else None
-        return ServerEdit(name, addresses, token_id, secret, tls, node)
+        return ServerEdit(name, addresses, token_id, secret or None, tls, node)
 
 
 def read_addresses(texts: Sequence[str], faults: Faults) -> tuple[str, ...]:

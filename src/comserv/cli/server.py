@@ -1,5 +1,6 @@
 """`comserv server`: Proxmox VE installations."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,7 +32,12 @@ ServerId = Annotated[str, typer.Argument(metavar="SERVER", help="The server's id
 Address = Annotated[
     list[str] | None, typer.Option("--address", metavar="HOST[:PORT]", help="One or more, in order of preference.")
 ]
-TokenId = Annotated[str | None, typer.Option("--token-id", metavar="USER@REALM!TOKENID")]
+TokenId = Annotated[
+    str | None, typer.Option("--token-id", metavar="USER@REALM!TOKENID", help="Or a whole PVEAPIToken=… line.")
+]
+WholeToken = Annotated[
+    bool, typer.Option("--token-stdin", help="Read id and value from standard input, as pveum printed them.")
+]
 TokenStdin = Annotated[bool, typer.Option("--token-secret-stdin", help="Read the token's value from standard input.")]
 Name = Annotated[str | None, typer.Option(help="For people.")]
 Node = Annotated[str | None, typer.Option("--default-node")]
@@ -82,6 +88,25 @@ def _accepted(client: Client, address: str, seen: dict[str, Any]) -> dict[str, A
     if not typer.confirm("Is this its certificate?", err=True):
         raise NotAccepted("The certificate was not accepted.", "Nothing was sent to the server.")
     return {"mode": "fingerprint", "fingerprint": seen["fingerprint"]}
+
+
+def _token(token_id: str | None, value_stdin: bool, whole_stdin: bool) -> dict[str, str]:
+    """`token_id` and `token_secret`, told what was understood. Raises NotAsked, CommandError."""
+    from comserv.domain.errors import Invalid
+    from comserv.domain.pastedtoken import read_pasted, read_token
+
+    try:
+        if whole_stdin:
+            given, value = token_id or "", sys.stdin.read()
+            note(read_pasted(value).words)
+        else:
+            given = token_id or ask("Token id (USER@REALM!TOKENID, or the whole PVEAPIToken=… line)", "--token-id")
+            both = read_pasted(given).value
+            value = "" if both else secret("Token value", value_stdin, "--token-secret-stdin")
+        found, value = read_token(given, value)
+    except Invalid as error:
+        raise CommandError("The token could not be read.", "; ".join(error.fields.values())) from None
+    return {"token_id": str(found), "token_secret": value}
 
 
 def show_stage(stage: dict[str, Any]) -> None:
@@ -202,6 +227,7 @@ def add(
     address: Address = None,
     token_id: TokenId = None,
     token_secret_stdin: TokenStdin = False,
+    token_stdin: WholeToken = False,
     name: Name = None,
     default_node: Node = None,
     fingerprint: Fingerprint = None,
@@ -211,7 +237,7 @@ def add(
 ) -> None:
     """Register a server; what is not given is asked for. Its certificate is shown and has to be accepted."""
     addresses = address or [ask("Address", "--address")]
-    if token_id is None and interactive():
+    if token_id is None and not token_stdin and interactive():
         note("Lines that make a token on the server are printed by `comserv server pveum`.")
     tls = _tls(fingerprint, ca_file, system_tls)
 
@@ -224,8 +250,7 @@ def add(
         "name": name,
         "addresses": addresses,
         "tls": tls or speak(see),
-        "token_id": token_id or ask("Token id (USER@REALM!TOKENID)", "--token-id"),
-        "token_secret": secret("Token value", token_secret_stdin, "--token-secret-stdin"),
+        **_token(token_id, token_secret_stdin, token_stdin),
         "default_node": default_node,
     }
 

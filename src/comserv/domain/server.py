@@ -1,5 +1,6 @@
 """A server: one Proxmox VE installation that we manage, with its addresses, its token and how TLS is verified."""
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -103,26 +104,64 @@ def parse_server_id(text: str) -> str:
 
 
 def parse_address(text: str) -> str:
-    """`host`, `host:port` or `https://host:port/api2/json` → `https://host:port`. Raises Invalid, each slip in words."""
-    text = text.strip()
-    if text.lower().startswith("http://"):
-        raise Invalid(fields={"addresses": "Proxmox VE answers over https only; leave http:// away"})
+    """What people write or copy → `https://host:port`: a host, with or without port, an IPv6 address with or without
+    brackets, the address bar of the browser (`https://pve1:8006/#v1:0:18:4`), `http://`, quotes around it, `root@pve1` of
+    an ssh line. Raises Invalid, each slip in words."""
+    bare = _unquoted(text)
+    scheme, slashes, rest = _schemed(bare)
+    if slashes and scheme not in ("http", "https"):
+        raise Invalid(fields={"addresses": f"{bare} begins with {scheme}://; Proxmox VE answers over https"})
+    if not slashes and (user := re.fullmatch(r"[\w.-]+@([^@/]+)", rest)):
+        rest = user[1]
+    if _is_ipv6(rest.partition("%")[0]):
+        rest = f"[{rest}]"
+    elif rest.count(":") > 1 and not rest.startswith("[") and _is_ipv6(rest.partition("/")[0].partition("#")[0]):
+        raise Invalid(fields={"addresses": f"{bare}: put [ and ] around the IPv6 address, for example [fd00::1]:8006"})
+    return _address(bare, rest)
+
+
+def _unquoted(text: str) -> str:
+    """Without what surrounds a value where it is copied from."""
+    return re.sub(r"[\u200b\u200c\u200d\ufeff]", "", text).strip().strip("\"'`<>,; \t\u00a0").strip()
+
+
+def _schemed(text: str) -> tuple[str, str, str]:
+    """Scheme in lower case, slashes, the rest; also for a slash or the colon forgotten."""
+    text = text.removeprefix("//")
+    found = re.match(r"(https?)(:/{1,3}|//)(.*)", text, re.I | re.S)
+    found = found or re.match(r"([a-z][a-z0-9+.-]*)(://)(.*)", text, re.I | re.S)
+    return (found[1].lower(), found[2], found[3]) if found else ("https", "", text)
+
+
+def _is_ipv6(text: str) -> bool:
     try:
-        parts = urlsplit(text if "://" in text else f"https://{text}")
+        ipaddress.IPv6Address(text)
     except ValueError:
-        raise Invalid(fields={"addresses": f"{text} is no address; an IPv6 address stands in [ and ]"}) from None
+        return False
+    return True
+
+
+def _address(told: str, rest: str) -> str:
+    try:
+        parts = urlsplit(f"https://{rest}")
+    except ValueError:
+        raise Invalid(fields={"addresses": f"{told} is no address; an IPv6 address stands in [ and ]"}) from None
     try:
         port = parts.port or DEFAULT_PORT
     except ValueError:
-        raise Invalid(fields={"addresses": f"the port of {text} is not a number between 1 and 65535"}) from None
+        raise Invalid(fields={"addresses": f"the port of {told} is not a number between 1 and 65535"}) from None
     host = (parts.hostname or "").rstrip(".")
-    if parts.scheme != "https" or not host or parts.username or re.search(r"[^\w.:%-]", host) or not _is_a_name(host):
-        raise Invalid(
-            fields={"addresses": f"{text or 'an empty line'} is no address; give host, host:port or https://host:8006"}
-        )
-    if parts.path.rstrip("/") not in ("", "/api2/json") and not parts.path.startswith("/"):
-        raise Invalid(fields={"addresses": f"{text} has a path that is not Proxmox's API"})
+    if parts.username is not None:
+        raise Invalid(fields={"addresses": "leave the user in front of the @ away; the token says who we are"})
+    if not host or re.search(r"[^\w.:%-]", host) or not _is_a_name(host):
+        text = f"{told or 'an empty line'} is no address; give host, host:port or https://host:8006"
+        raise Invalid(fields={"addresses": text})
     return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+
+
+def parse_addresses(text: str) -> tuple[str, ...]:
+    """Several, apart by lines, blanks or commas, each once, in their order. Raises Invalid."""
+    return tuple(dict.fromkeys(parse_address(one) for one in re.split(r"[\s,;]+", text) if one))
 
 
 def _is_a_name(host: str) -> bool:
@@ -153,7 +192,7 @@ def parse_token_id(text: str) -> TokenId:
 
 def parse_token_secret(text: str) -> str:
     """The UUID that Proxmox shows once. Raises Invalid."""
-    text = text.strip()
+    text = _unquoted(text)
     if not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text):
         raise Invalid(
             fields={
@@ -164,12 +203,16 @@ def parse_token_secret(text: str) -> str:
 
 
 def parse_fingerprint(text: str) -> str:
-    """SHA-256 in any usual spelling → `AA:BB:…` (32 bytes). Raises Invalid."""
-    digits = re.sub(
-        r"[^0-9a-fA-F]",
-        "",
-        text.strip().removeprefix("sha256:").removeprefix("SHA256:").removeprefix("sha256 Fingerprint="),
-    )
-    if len(digits) != 64:
+    """SHA-256 as openssl, `pvenode cert info`, browsers or people write it → `AA:BB:…` (32 bytes). Raises Invalid."""
+    found = {one.replace(":", "").upper() for one in _FINGERPRINT.findall(text)}
+    digits = found.pop() if len(found) == 1 else re.sub(r"sha-?256|fingerprint|[\s:=-]", "", text, flags=re.I)
+    if found:
+        raise Invalid(fields={"tls.fingerprint": "these are several fingerprints; give the one of this address"})
+    if re.fullmatch(r"[0-9a-fA-F]{40}", re.sub(r"sha-?1|fingerprint|[\s:=-]", "", text, flags=re.I)):
+        raise Invalid(fields={"tls.fingerprint": "this is a SHA-1 fingerprint; the SHA-256 one has 32 bytes: AA:BB:…"})
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", digits):
         raise Invalid(fields={"tls.fingerprint": "a SHA-256 fingerprint has 32 bytes: AA:BB:…"})
     return ":".join(digits[i : i + 2] for i in range(0, 64, 2)).upper()
+
+
+_FINGERPRINT = re.compile(r"(?<![0-9A-Fa-f:])(?:[0-9A-Fa-f]{2}:){31}[0-9A-Fa-f]{2}(?![0-9A-Fa-f:])")

@@ -13,6 +13,7 @@ from starlette.datastructures import FormData
 
 from comserv.domain.connection import CertificateSeen
 from comserv.domain.errors import ComservError, Invalid
+from comserv.domain.pastedtoken import PastedToken, read_form, read_pasted, read_token
 from comserv.domain.person import Action
 from comserv.domain.server import (
     Tls,
@@ -20,8 +21,6 @@ from comserv.domain.server import (
     TokenId,
     parse_address,
     parse_server_id,
-    parse_token_id,
-    parse_token_secret,
 )
 from comserv.services.servers import NewServer
 from comserv.web import links, testing
@@ -34,6 +33,7 @@ ValueT = TypeVar("ValueT")
 USER, TOKEN = "comserv@pve", "manager"
 CARRIED = ("address", "tls_mode", "fingerprint", "ca_pem")
 ASKED = ("id", "name", "default_node", "token_id")
+PASTED = 8192
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class AddPage(Page):
     progress: testing.Progress | None = None
     faults: Mapping[str, str] = field(default_factory=dict)
     error: ComservError | None = None
+    found: PastedToken = field(default_factory=PastedToken)
 
 
 def router(web: Web) -> APIRouter:
@@ -91,13 +92,20 @@ def router(web: Web) -> APIRouter:
         asked = {"id": name, "name": name, "default_node": "", "token_id": f"{USER}!{TOKEN}"}
         return await web.page(request, visitor, AddPage(2, {**values, **asked}, lines=lines()))
 
+    @routes.post("/servers/new/read")
+    async def read(request: Request) -> Response:
+        """What was pasted, as it is understood: the two fields below it, without the value."""
+        visitor, form = await web.form(request)
+        await web.require(visitor, Action.MANAGE_SERVERS, "servers")
+        return understood(web, form)
+
     @routes.post("/servers/new/test")
     async def test(request: Request) -> Response:
         visitor, form = await web.form(request)
         await web.require(visitor, Action.MANAGE_SERVERS, "servers")
         values = {**_carried(form), **{name: text_of(form, name) for name in ASKED}}
         try:
-            new = new_server(values, text_of(form, "token_secret"))
+            new = new_server(values, text_of(form, "token_secret"), text_of(form, "pasted", PASTED))
         except Invalid as error:
             if wants_part(request):
                 return Response(testing.failure(web.pages, error), 422, media_type="text/html")
@@ -121,6 +129,21 @@ def router(web: Web) -> APIRouter:
     return routes
 
 
+def understood(web: Web, form: FormData) -> Response:
+    """The token's two fields as what was pasted fills them, and a sentence on it; the value is never sent back."""
+    pasted, faults = text_of(form, "pasted", PASTED), dict[str, str]()
+    token_id, found = text_of(form, "token_id", PASTED), PastedToken()
+    try:
+        found = read_pasted(pasted)
+        if pasted and not found.words:
+            read_token(pasted)
+    except Invalid as error:
+        faults = error.fields
+    shown = str(found.token_id or token_id)
+    html = web.pages.text("part/token-fields.html", token_id=shown, found=found, faults=faults)
+    return Response(html, media_type="text/html")
+
+
 def _carried(form: FormData) -> dict[str, str]:
     return {name: text_of(form, name, 65536) for name in CARRIED}
 
@@ -135,8 +158,8 @@ def _tls(values: Mapping[str, str]):
     return tls_of(values["tls_mode"], values["ca_pem"], pins)
 
 
-def new_server(values: Mapping[str, str], secret: str) -> NewServer:
-    """Raises Invalid with all faults at once."""
+def new_server(values: Mapping[str, str], secret: str, pasted: str = "") -> NewServer:
+    """pasted: what pveum printed, which goes before the two fields. Raises Invalid with all faults at once."""
     found: dict[str, str] = {}
 
     def read(parse: Callable[[str], ValueT], text: str, otherwise: ValueT) -> ValueT:
@@ -149,12 +172,13 @@ def new_server(values: Mapping[str, str], secret: str) -> NewServer:
     server_id = read(parse_server_id, values["id"], "")
     if server_id == "new":
         found["id"] = "new is a word of the pages’ own addresses; take another one"
+    token_id, value = read(lambda _: read_form(pasted, values["token_id"], secret), "", (TokenId("", "", ""), ""))
     new = NewServer(
         id=server_id,
         name=values["name"] or server_id,
         addresses=(read(parse_address, values["address"], ""),),
-        token_id=read(parse_token_id, values["token_id"], TokenId("", "", "")),
-        token_secret=read(parse_token_secret, secret, ""),
+        token_id=token_id,
+        token_secret=value,
         tls=read(lambda _: _tls(values), "", Tls()),
         default_node=values["default_node"],
     )
