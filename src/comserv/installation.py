@@ -11,6 +11,7 @@ from comserv.domain.ownership import Sign
 from comserv.jobs.clients import Clients
 from comserv.persistence.database import Database
 from comserv.persistence.vault import Vault, load_or_create_key
+from comserv.services.another import Another
 from comserv.services.audit import Audit
 from comserv.services.estate import Estate
 from comserv.services.finding import Finder
@@ -24,6 +25,7 @@ from comserv.services.people import People
 from comserv.services.servers import Servers
 from comserv.services.services import Services
 from comserv.services.sessions import Sessions
+from comserv.services.sshkeys import SshKeys
 from comserv.services.vms import Vms
 from comserv.settings import Settings
 
@@ -60,9 +62,11 @@ def wire(settings: Settings) -> Installation:
         servers=Servers(database, estate),
         guests=Guests(database, estate, clients),
         vms=Vms(database, estate, clients),
+        another=Another(database, estate, clients),
         jobs=Jobs(database, estate, clients, sign),
         people=People(database, passwords),
         sessions=Sessions(database, passwords, timedelta(hours=settings.sign_in_hours)),
+        ssh_keys=SshKeys(database),
         audit=Audit(database),
         overview=Overview(database, estate),
         finder=Finder(database, estate),

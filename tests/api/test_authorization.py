@@ -36,6 +36,7 @@ TABLE: list[tuple[str, str, Any, str]] = [
     ("POST", "/guests/power", {"guests": [{"server": "rack", "vmid": 105}], "action": "start"}, OPERATOR),
     ("GET", "/guests/{server_id}/{vmid}", None, VIEWER),
     ("GET", "/guests/{server_id}/{vmid}/config", None, VIEWER),
+    ("GET", "/guests/{server_id}/{vmid}/request", None, OPERATOR),
     ("GET", "/guests/{server_id}/{vmid}/agent", None, VIEWER),
     ("GET", "/guests/{server_id}/{vmid}/tasks", None, VIEWER),
     ("POST", "/guests/{server_id}/{vmid}/power", {"action": "start"}, OPERATOR),
@@ -47,6 +48,7 @@ TABLE: list[tuple[str, str, Any, str]] = [
     ("POST", "/vms", VM, OPERATOR),
     ("GET", "/jobs", None, VIEWER),
     ("GET", "/jobs/{job_id}", None, VIEWER),
+    ("GET", "/jobs/{job_id}/request", None, OPERATOR),
     ("GET", "/jobs/{job_id}/calls", None, VIEWER),
     ("POST", "/jobs/{job_id}/cancel", {}, OPERATOR),
     ("POST", "/jobs/{job_id}/retry", {}, OPERATOR),
@@ -64,6 +66,10 @@ TABLE: list[tuple[str, str, Any, str]] = [
     ("DELETE", "/servers/{server_id}/maintenance", None, ADMIN),
     ("GET", "/account", None, VIEWER),
     ("PUT", "/account/password", {"current": "wrong", "new": "correct horse battery staple"}, VIEWER),
+    ("GET", "/account/ssh-keys", None, VIEWER),
+    ("POST", "/account/ssh-keys", {"key": "none"}, VIEWER),
+    ("PATCH", "/account/ssh-keys/{key_id}", {"default": False}, VIEWER),
+    ("DELETE", "/account/ssh-keys/{key_id}", None, VIEWER),
     ("GET", "/tokens", None, VIEWER),
     ("GET", "/tokens?person=admin", None, ADMIN),
     ("POST", "/tokens", {"name": "ci"}, VIEWER),
@@ -72,7 +78,11 @@ TABLE: list[tuple[str, str, Any, str]] = [
     ("DELETE", "/tokens/{token_id}", None, VIEWER),
     ("DELETE", "/tokens/{token_id}?person=admin", None, ADMIN),
     ("GET", "/sessions", None, VIEWER),
+    ("GET", "/sessions?person=admin", None, ADMIN),
+    ("DELETE", "/sessions", None, VIEWER),
+    ("DELETE", "/sessions?person=admin", None, ADMIN),
     ("DELETE", "/sessions/{session_id}", None, VIEWER),
+    ("DELETE", "/sessions/{session_id}?person=admin", None, ADMIN),
     ("GET", "/people", None, ADMIN),
     ("POST", "/people", PERSON, ADMIN),
     ("GET", "/people/{name}", None, ADMIN),
@@ -82,7 +92,15 @@ TABLE: list[tuple[str, str, Any, str]] = [
 ]
 """Method, path, body, and the least role that may. What the places in a path stand for does not exist."""
 
-PLACES = {"server_id": "rack", "vmid": "105", "job_id": "nothing", "token_id": "999", "session_id": "999", "name": "x"}
+PLACES = {
+    "server_id": "rack",
+    "vmid": "105",
+    "job_id": "nothing",
+    "token_id": "999",
+    "key_id": "999",
+    "session_id": "999",
+    "name": "x",
+}
 
 
 @pytest.fixture(scope="module")

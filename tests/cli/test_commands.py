@@ -27,7 +27,7 @@ def commands(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[
 
 
 ALL = dict(commands())
-REST = [path for path in ALL if path[0] in ("guest", "vm", "job", "server")]
+REST = [path for path in ALL if path[0] in ("guest", "vm", "job", "server", "account", "session", "ssh-key")]
 
 
 def test_the_nouns_of_the_interface_are_there() -> None:
@@ -36,6 +36,9 @@ def test_the_nouns_of_the_interface_are_there() -> None:
         "setup-link",
         "user",
         "token",
+        "account",
+        "session",
+        "ssh-key",
         "server",
         "guest",
         "vm",

@@ -23,6 +23,7 @@ from comserv.api.shapes.guest import (
     pending_changes,
 )
 from comserv.api.shapes.job import Job
+from comserv.api.shapes.vm import VmDraft
 from comserv.domain.change import parse_change_request
 from comserv.domain.guest import GuestKey, GuestType
 from comserv.domain.person import Action
@@ -165,6 +166,15 @@ async def get_guest_config(who: Who, services: Given, server_id: ServerId, vmid:
     found = await services.guests.live(who, GuestKey(server_id, vmid))
     shape = GuestConfig(dict(found.config.values), found.config.digest, pending_changes(found))
     return reply(shape, headers={"ETag": f'"{found.config.digest}"'})
+
+
+@router.get("/{server_id}/{vmid}/request", **answers(VmDraft, 404, 409, 422, 502, 503, 504, needs=Action.PLAN))
+async def get_guest_request(who: Who, services: Given, server_id: ServerId, vmid: Vmid) -> Response:
+    """A body for `POST /vms` that asks for another one like this: a next name, next addresses, no password.
+
+    From the request of the job that made it, else from its configuration as far as that tells.
+    """
+    return reply(VmDraft.of((await services.another.like_guest(who, GuestKey(server_id, vmid))).request))
 
 
 @router.get("/{server_id}/{vmid}/agent", **answers(AgentReport, 404, 409, 422, 502, 503, 504, needs=Action.SEE))

@@ -9,6 +9,7 @@ from comserv.api.paging import Cursor, Limit, cut_in_order
 from comserv.api.replies import answers, job_reply, reply
 from comserv.api.route import Given, IdempotencyKey, JobId, Route, Who
 from comserv.api.shapes.job import Call, CallList, Job, JobList, Remains
+from comserv.api.shapes.vm import VmDraft
 from comserv.domain.errors import Invalid
 from comserv.domain.guest import GuestKey
 from comserv.domain.job import JobKind, JobState, RunningTask
@@ -78,6 +79,12 @@ async def list_jobs(
 async def get_job(who: Who, services: Given, job_id: JobId) -> Response:
     """A job with its steps, its result or its error."""
     return reply(Job.of(await services.jobs.get(who, job_id)))
+
+
+@router.get("/{job_id}/request", **answers(VmDraft, 404, 409, needs=Action.PLAN))
+async def get_job_request(who: Who, services: Given, job_id: JobId) -> Response:
+    """A body for `POST /vms` that asks for another VM like the one of this job: a next name, next addresses, no password."""
+    return reply(VmDraft.of((await services.another.like_job(who, job_id)).request))
 
 
 @router.get("/{job_id}/calls", **answers(CallList, 404, 422, needs=Action.SEE))

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from comserv.cli import doctor, guest, job, serve, server, setuplink, token, user, vm
+from comserv.cli import account, doctor, guest, job, serve, server, setuplink, token, user, vm
 from comserv.cli.exits import CommandError, Exit, explained
 from comserv.cli.output import print_problem
 
@@ -30,6 +30,9 @@ app.add_typer(job.app, name="job")
 app.add_typer(server.app, name="server")
 app.add_typer(user.app, name="user")
 app.add_typer(token.app, name="token")
+app.add_typer(account.account, name="account")
+app.add_typer(account.session, name="session")
+app.add_typer(account.ssh_key, name="ssh-key")
 
 
 def main() -> None:

@@ -173,6 +173,41 @@ def request(
     return _merged(_from_file(file), given)
 
 
+Like = Annotated[
+    str | None,
+    typer.Option(
+        "--like",
+        metavar="SERVER/VMID",
+        help="Another one like this; its name and address are the next ones. Flags go before.",
+    ),
+]
+MyKeys = Annotated[bool, typer.Option("--my-keys", help="Your own SSH keys too, those that are ticked.")]
+
+
+async def completed(client: Client, body: dict[str, Any], like: str | None, my_keys: bool) -> dict[str, Any]:
+    """The request with what only Comserv knows: the VM that it is to be like, and one's own keys."""
+    if like is not None:
+        server, _, vmid = like.partition("/")
+        if not server or not vmid.isdigit():
+            raise typer.BadParameter("Name it as SERVER/VMID, for example rack/105.", param_hint="--like")
+        body = _merged(_but_contradicted(await client.get(f"/guests/{server}/{vmid}/request"), body), body)
+    if my_keys:
+        kept = [key["key"] for key in await client.every("/account/ssh-keys") if key["default"]]
+        given = body.get("cloud_init", {}).get("ssh_keys") or []
+        body = _merged(body, {"cloud_init": {"ssh_keys": list(dict.fromkeys([*given, *kept]))}})
+    return body
+
+
+def _but_contradicted(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Fixed addresses go where the command line asks for another way to get one."""
+    network, wanted = dict(base["network"] or {}), given.get("network", {})
+    if wanted.get("type", "static") != "static":
+        network |= dict.fromkeys(("ip_address", "subnet_mask", "gateway"))
+    if wanted.get("ipv6", {}).get("type", "static") != "static":
+        network["ipv6"] = None
+    return {**base, "network": network}
+
+
 def show_plan(plan: dict[str, Any]) -> None:
     place = plan["placement"]
     say(f"On {place['server']} / {place['node']}, storage {place['storage'] or 'as the template'}:")
@@ -200,12 +235,12 @@ def _with_request_options(command: Any) -> Any:
 
 @app.command("plan")
 @_with_request_options
-def plan(*, json: Json = False, **options: Any) -> None:
+def plan(*, like: Like = None, my_keys: MyKeys = False, json: Json = False, **options: Any) -> None:
     """What a creation would do, where and why, and what stands against it. Nothing is changed."""
     body = request(**options)
 
     async def work(client: Client) -> dict[str, Any]:
-        return await client.post("/vms/plan", body)
+        return await client.post("/vms/plan", await completed(client, body, like, my_keys))
 
     made = speak(work)
     print_json(made) if json else show_plan(made)
@@ -217,6 +252,8 @@ def plan(*, json: Json = False, **options: Any) -> None:
 @_with_request_options
 def create(
     *,
+    like: Like = None,
+    my_keys: MyKeys = False,
     idempotency_key: Annotated[
         str, typer.Option(metavar="KEY", help="The same key gives the job that was made first.")
     ] = "",
@@ -228,7 +265,8 @@ def create(
     body = request(**options)
 
     async def work(client: Client) -> list[dict[str, Any]]:
-        return await asked(client, await client.make("POST", "/vms", body, idempotency_key), wait, json)
+        wanted = await completed(client, body, like, my_keys)
+        return await asked(client, await client.make("POST", "/vms", wanted, idempotency_key), wait, json)
 
     show_asked(speak(work), wait, json)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from comserv.domain.person import Role
+from comserv.domain.sshkey import SshKey
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,17 @@ class ApiToken:
     created: datetime
     expires: datetime | None = None
     last_used: datetime | None = None
+
+
+@dataclass(frozen=True)
+class OwnKey:
+    """An SSH public key that a person keeps. offered: ticked from the beginning when a VM is made."""
+
+    id: int
+    person_id: int
+    key: SshKey
+    offered: bool
+    created: datetime
 
 
 @dataclass(frozen=True)

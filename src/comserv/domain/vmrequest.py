@@ -1,7 +1,5 @@
 """What a person asks for when a VM is to be made: the body of `POST /vms`, hostile JSON made into a typed value."""
 
-import base64
-import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,6 +10,7 @@ from comserv.domain.address import read_address, read_prefix
 from comserv.domain.errors import SecretsMissing
 from comserv.domain.fields import Fields
 from comserv.domain.hostname import hostname_fault
+from comserv.domain.sshkey import ssh_key_fault
 
 MASK = "•••"
 PASSWORD = "cloud_init.password"  # noqa: S105 - the field's name, not a password
@@ -291,31 +290,6 @@ def _cloud_init(fields: Fields) -> CloudInit:
     cloud_init = CloudInit(fields.text("user", check=_user_fault), password, keys)
     fields.close()
     return cloud_init
-
-
-_KEY_TYPES = re.compile(
-    r"ssh-(rsa|dss|ed25519)|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com"
-)
-
-
-def ssh_key_fault(text: str) -> str:
-    """What is wrong with a line of an authorized_keys file, as a sentence; the blob has to name the same type as the line."""
-    if "PRIVATE KEY" in text:
-        return "This is a private key; the public one is needed (the file that ends in .pub)."
-    kind, _, rest = text.partition(" ")
-    if not _KEY_TYPES.fullmatch(kind):
-        return "An SSH public key begins with its type, for example ssh-ed25519."
-    try:
-        blob = base64.b64decode(rest.strip().partition(" ")[0], validate=True)
-    except (binascii.Error, ValueError):
-        return "The middle part of the SSH key is not complete."
-    if (
-        len(blob) < 4 + len(kind)
-        or blob[:4] != len(kind).to_bytes(4, "big")
-        or blob[4 : 4 + len(kind)] != kind.encode()
-    ):
-        return f"The middle part of the SSH key is not a key of the type {kind}."
-    return ""
 
 
 def _matches(pattern: str, sentence: str, text: str) -> str:

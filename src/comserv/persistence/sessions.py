@@ -35,9 +35,10 @@ async def by_token(tx: Transaction, token: str) -> Session | None:
     return None if row is None else _session(row)
 
 
-async def touch(tx: Transaction, session_id: int, expires: datetime) -> None:
-    """It was used now, and lasts until then."""
-    await tx.execute(update(sessions).where(sessions.c.id == session_id).values(last_seen=tx.now, expires=expires))
+async def touch(tx: Transaction, session_id: int, expires: datetime, address: str = "") -> None:
+    """It was used now, from there, and lasts until then."""
+    values = {"last_seen": tx.now, "expires": expires, **({"address": address} if address else {})}
+    await tx.execute(update(sessions).where(sessions.c.id == session_id).values(values))
 
 
 async def of_person(tx: Transaction, person_id: int) -> tuple[Session, ...]:
@@ -51,10 +52,10 @@ async def revoke(tx: Transaction, session_id: int) -> None:
     await _end_sessions(tx, sessions.c.id == session_id)
 
 
-async def revoke_all(tx: Transaction, person_id: int, *, but: int | None = None) -> None:
-    """All of a person's sessions, but the one that asks."""
+async def revoke_all(tx: Transaction, person_id: int, *, but: int | None = None) -> int:
+    """All of a person's sessions, but the one that asks. How many there were."""
     mine = sessions.c.person == person_id
-    await _end_sessions(tx, mine if but is None else mine & (sessions.c.id != but))
+    return await _end_sessions(tx, mine if but is None else mine & (sessions.c.id != but))
 
 
 async def remove_expired(tx: Transaction) -> int:
@@ -128,10 +129,11 @@ def _good_link(tx: Transaction, token: str) -> Any:
     return (setup_links.c.token_hash == digest(token)) & fresh & ~select(people.c.id).exists()
 
 
-async def _end_sessions(tx: Transaction, which: Any) -> None:
-    gone = await tx.execute(delete(sessions).where(which).returning(sessions.c.person))
+async def _end_sessions(tx: Transaction, which: Any) -> int:
+    gone = (await tx.execute(delete(sessions).where(which).returning(sessions.c.person))).all()
     for person in {row.person for row in gone}:
         tx.changed(Topic.PERSON, person)
+    return len(gone)
 
 
 _SESSION = [column for column in sessions.c if column.name != "token_hash"]

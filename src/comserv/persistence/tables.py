@@ -348,6 +348,29 @@ api_tokens = Table(
     Column("last_used", Time),
 )
 
+ssh_keys = Table(
+    "ssh_keys",
+    metadata,
+    Column("id", Counted, primary_key=True, autoincrement=True),
+    _person(),
+    _text("name"),
+    _text("type"),
+    _text("blob"),
+    Column("bits", Integer, nullable=False),
+    _text("fingerprint"),
+    _flag("offered", True),
+    Column("created", Time, nullable=False),
+    UniqueConstraint("person", "fingerprint"),
+)
+
+last_requests = Table(
+    "last_requests",
+    metadata,
+    Column("person", Counted, ForeignKey("people.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("request", Json, nullable=False),
+    Column("at", Time, nullable=False),
+)
+
 setup_links = Table(
     "setup_links",
     metadata,

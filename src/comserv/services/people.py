@@ -8,10 +8,11 @@ from comserv.domain.audit import Outcome
 from comserv.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from comserv.domain.person import Action, Actor, Person, Role, at_most
 from comserv.domain.signin import check_person_name
+from comserv.domain.useragent import device_of
 from comserv.persistence import people, sessions
 from comserv.persistence.database import Database, Transaction
 from comserv.services.passwords import Passwords
-from comserv.services.permission import permit, write_audit
+from comserv.services.permission import permit, person_of, write_audit
 from comserv.services.tries import count_try
 
 THEMES = ("", "light", "dark")
@@ -35,6 +36,7 @@ class SessionView:
     address: str
     user_agent: str
     current: bool
+    device: str = ""
 
 
 class People:
@@ -99,7 +101,7 @@ class People:
 
     async def own_password(self, actor: Actor, current: str, new: str, session_token: str = "") -> None:
         """Ends one's other sessions. Raises Invalid, TooManyAttempts: tries at the present one count as at the door."""
-        person_id = _person_of(actor)
+        person_id = person_of(actor)
         tried = await count_try(self._db, actor.name, actor.address)
         async with self._db.read() as tx:
             stored = await people.password_hash(tx, person_id)
@@ -122,7 +124,7 @@ class People:
         if theme not in THEMES:
             raise Invalid(fields={"theme": "light, dark, or empty for the system's"})
         async with self._db.write() as tx:
-            await people.set_theme(tx, _person_of(actor), theme)
+            await people.set_theme(tx, person_of(actor), theme)
 
     async def tokens(self, actor: Actor, name: str = "") -> tuple[ApiTokenView, ...]:
         """One's own; those of another person need MANAGE_PEOPLE."""
@@ -160,23 +162,39 @@ class People:
             await sessions.revoke_api_token(tx, person.id, token_id)
             await write_audit(tx, actor, "revoke_token", f"person {person.name}")
 
-    async def sessions(self, actor: Actor, current_token: str = "") -> tuple[SessionView, ...]:
-        """One's own."""
+    async def sessions(self, actor: Actor, current_token: str = "", name: str = "") -> tuple[SessionView, ...]:
+        """One's own, the last used first; those of another person need MANAGE_PEOPLE."""
+        person = await self._whose(actor, name)
         async with self._db.read() as tx:
             current = await sessions.by_token(tx, current_token)
-            found = await sessions.of_person(tx, _person_of(actor))
+            found = await sessions.of_person(tx, person.id)
         current_id = current.id if current else None
         return tuple(
-            SessionView(s.id, s.created, s.last_seen, s.address, s.user_agent, s.id == current_id) for s in found
+            SessionView(
+                s.id, s.created, s.last_seen, s.address, s.user_agent, s.id == current_id, device_of(s.user_agent)
+            )
+            for s in found
         )
 
-    async def revoke_session(self, actor: Actor, session_id: int) -> None:
-        """One's own. Raises NotFound."""
+    async def revoke_session(self, actor: Actor, session_id: int, name: str = "") -> None:
+        """One's own; of another person: needs MANAGE_PEOPLE. Raises NotFound."""
+        person = await self._whose(actor, name)
         async with self._db.write() as tx:
-            if session_id not in {session.id for session in await sessions.of_person(tx, _person_of(actor))}:
+            known = {session.id: session for session in await sessions.of_person(tx, person.id)}
+            if session_id not in known:
                 raise NotFound(noun="session", name=session_id)
             await sessions.revoke(tx, session_id)
-            await write_audit(tx, actor, "revoke_session", f"person {actor.name}")
+            detail = f"{device_of(known[session_id].user_agent)}, {known[session_id].address}".rstrip(", ")
+            await write_audit(tx, actor, "revoke_session", f"person {person.name}", detail=detail)
+
+    async def revoke_sessions(self, actor: Actor, current_token: str = "", name: str = "") -> int:
+        """All of one's own but the current one, how many; all of another person: needs MANAGE_PEOPLE."""
+        person = await self._whose(actor, name)
+        async with self._db.write() as tx:
+            current = await sessions.by_token(tx, current_token)
+            ended = await sessions.revoke_all(tx, person.id, but=current.id if current else None)
+            await write_audit(tx, actor, "revoke_sessions", f"person {person.name}", detail=f"Ended: {ended}.")
+        return ended
 
     async def _whose(self, actor: Actor, name: str) -> Person:
         if name and name != actor.name:
@@ -184,7 +202,7 @@ class People:
             async with self._db.read() as tx:
                 return await _named(tx, name)
         async with self._db.read() as tx:
-            return await people.get(tx, _person_of(actor))
+            return await people.get(tx, person_of(actor))
 
 
 async def _named(tx: Transaction, name: str) -> Person:
@@ -192,9 +210,3 @@ async def _named(tx: Transaction, name: str) -> Person:
     if person is None:
         raise NotFound(noun="person", name=name)
     return person
-
-
-def _person_of(actor: Actor) -> int:
-    if actor.person_id is None:
-        raise Forbidden("This way in is no person.", needed="viewer", cure="Name the person.")
-    return actor.person_id

@@ -1,6 +1,7 @@
 """The one permission check, and the audit rows around it: every service function begins with `permit`."""
 
 from comserv.domain.audit import AuditEntry, Outcome
+from comserv.domain.errors import Forbidden
 from comserv.domain.person import Action, Actor
 from comserv.persistence import audit
 from comserv.persistence.database import Database, Transaction
@@ -15,6 +16,13 @@ async def permit(database: Database, actor: Actor, action: Action, subject: str 
     async with database.write() as tx:
         await write_audit(tx, actor, str(action), subject, Outcome.REFUSED, "The role does not allow it.")
     actor.require(action)
+
+
+def person_of(actor: Actor) -> int:
+    """The id of the person who asks. Raises Forbidden for the command line that acts as `local`."""
+    if actor.person_id is None:
+        raise Forbidden("This way in is no person.", needed="viewer", cure="Name the person.")
+    return actor.person_id
 
 
 async def write_audit(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from comserv.services.another import Another
 from comserv.services.audit import Audit
 from comserv.services.finding import Finder
 from comserv.services.guests import Guests
@@ -12,6 +13,7 @@ from comserv.services.overview import Overview
 from comserv.services.people import People
 from comserv.services.servers import Servers
 from comserv.services.sessions import Sessions
+from comserv.services.sshkeys import SshKeys
 from comserv.services.vms import Vms
 
 
@@ -20,9 +22,11 @@ class Services:
     servers: Servers
     guests: Guests
     vms: Vms
+    another: Another
     jobs: Jobs
     people: People
     sessions: Sessions
+    ssh_keys: SshKeys
     audit: Audit
     overview: Overview
     finder: Finder

@@ -11,6 +11,7 @@ from comserv.domain.errors import Conflict, NotFound, Unauthenticated
 from comserv.domain.person import Action, Actor, Person, Role, lower
 from comserv.domain.session import Attempts
 from comserv.domain.signin import check_person_name, delay_after
+from comserv.domain.useragent import LINK as LINK_DEVICE
 from comserv.persistence import attempts, audit, meta, people, sessions
 from comserv.persistence.database import Database, Transaction
 from comserv.services.passwords import Passwords
@@ -130,7 +131,7 @@ class Sessions:
             person = await people.by_name(tx, name)
             if person is None:
                 raise NotFound(noun="person", name=name)
-            await sessions.add(tx, LINK + token, person.id, tx.now + lasts, user_agent="A sign-in link")
+            await sessions.add(tx, LINK + token, person.id, tx.now + lasts, user_agent=LINK_DEVICE)
             await write_audit(tx, actor, "sign_in_link", f"person {person.name}")
         return token
 
@@ -165,7 +166,7 @@ class Sessions:
             return None
         if now - session.last_seen > TOUCH_AFTER:
             async with self._db.write() as tx:
-                await sessions.touch(tx, session.id, tx.now + self._lasts)
+                await sessions.touch(tx, session.id, tx.now + self._lasts, address)
                 await people.seen(tx, person.id)
         return Visitor(_actor(person, "page", address, request_id), person, self._csrf(token))
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from comserv.domain.another import worth_repeating
 from comserv.domain.audit import Outcome
 from comserv.domain.errors import PlanBlocked
 from comserv.domain.guest import Guest, GuestKey, GuestType
@@ -19,7 +20,7 @@ from comserv.domain.units import GIB, MIB
 from comserv.domain.vmrequest import VmRequest, secrets_of, to_mapping
 from comserv.jobs.clients import Clients
 from comserv.jobs.provisioning import STEPS, kept_request
-from comserv.persistence import reservations
+from comserv.persistence import lastrequests, reservations
 from comserv.persistence.database import Database, Transaction
 from comserv.services.asking import ask, known_job, new_job
 from comserv.services.estate import Estate
@@ -162,6 +163,8 @@ class Vms:
             taken = await reservations.take(tx, reservation_of(request, decision, added.id))
             if taken:
                 raise _Taken(taken)
+            if actor.via == "page" and actor.person_id is not None:
+                await lastrequests.put(tx, actor.person_id, to_mapping(worth_repeating(request)))
 
         return await ask(self._db, actor, job, key=key, body=body, secrets=secrets, write=reserve)
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from comserv.domain import person as domain
+from comserv.domain.session import OwnKey
 from comserv.services.people import ApiTokenView, SessionView
 
 
@@ -73,14 +74,46 @@ class Session(Struct):
     last_seen: datetime
     address: str
     user_agent: str
+    device: str
 
     @classmethod
     def of(cls, view: SessionView) -> "Session":
-        return cls(view.id, view.created_at, view.last_seen, view.address, view.user_agent)
+        return cls(view.id, view.created_at, view.last_seen, view.address, view.user_agent, view.device)
 
 
 class SessionList(Struct):
     """By id."""
 
     items: list[Session]
+    next_cursor: str | None
+
+
+class SessionsEnded(Struct):
+    """How many there were."""
+
+    ended: int
+
+
+class SshKey(Struct):
+    """An SSH public key that a person keeps. key: a line of authorized_keys. default: ticked when a VM is made on the page."""
+
+    id: int
+    name: str
+    type: str
+    bits: int
+    fingerprint: str
+    key: str
+    default: bool
+    created_at: datetime
+
+    @classmethod
+    def of(cls, own: OwnKey) -> "SshKey":
+        key = own.key
+        return cls(own.id, key.name, key.type, key.bits, key.fingerprint, key.text, own.offered, own.created)
+
+
+class SshKeyList(Struct):
+    """By id."""
+
+    items: list[SshKey]
     next_cursor: str | None

@@ -1,10 +1,12 @@
 """What a VM is asked for with, and what a server offers for it."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
+import msgspec
 from msgspec import Meta, Struct
 
 from comserv.api.shapes.server import Node, Storage
+from comserv.domain import vmrequest as domain
 from comserv.domain.vmrequest import LEAST_VMID, MOST_VMID, Ipv6Type, NetworkType
 from comserv.services.vms import Choices, TemplateChoice
 
@@ -72,6 +74,28 @@ class VmRequest(Struct):
     start_after_creation: bool | None = True
     enable_qemu_agent: bool | None = None
     start_on_boot: bool | None = False
+
+
+class VmDraft(VmRequest):
+    """A body for `POST /vms`, to be completed: no password in it, and no template where nobody knows which it was."""
+
+    template: TemplateRef | None = None  # pyright: ignore[reportIncompatibleVariableOverride] # a draft may lack it
+
+    @classmethod
+    def of(cls, request: domain.VmRequest) -> "VmDraft":
+        values: dict[str, Any] = domain.to_mapping(request)
+        values["cloud_init"]["password"] = None
+        if not request.template.vmid:
+            values["template"] = None
+        return msgspec.convert(_without_empty(values), cls)
+
+
+def _without_empty(values: dict[str, Any]) -> dict[str, Any]:
+    """An empty text is a field that was not given."""
+    inner = {name: _without_empty(value) if isinstance(value, dict) else value for name, value in values.items()}
+    return {
+        name: None if value == "" and name not in ("hostname", "server") else value for name, value in inner.items()
+    }
 
 
 EXAMPLES = {
