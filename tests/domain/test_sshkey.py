@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from comserv.domain.errors import Invalid
-from comserv.domain.sshkey import PRIVATE_FAULT, is_private, read_ssh_key, read_ssh_keys
+from comserv.domain.sshkey import PRIVATE_FAULT, read_ssh_key, read_ssh_keys
 from comserv.domain.useragent import device_of
 
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl mara@desk"
