@@ -68,7 +68,7 @@ def wire(settings: Settings) -> Installation:
         sessions=Sessions(database, passwords, timedelta(hours=settings.sign_in_hours)),
         ssh_keys=SshKeys(database),
         audit=Audit(database),
-        overview=Overview(database, estate),
+        overview=Overview(database, estate, settings.data_dir if settings.embedded else None),
         finder=Finder(database, estate),
         live=Live(database),
         maintenances=Maintenances(database, estate, clients),

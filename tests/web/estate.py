@@ -4,6 +4,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from comserv.domain.attention import Attention
 from comserv.domain.audit import AuditEntry, Outcome
 from comserv.domain.connection import CertificateSeen, Stage, StageName, StageState
 from comserv.domain.errors import Problem, ProxmoxSaid
@@ -21,6 +22,7 @@ from comserv.domain.guest import (
     PendingChange,
 )
 from comserv.domain.job import CallRecord, Job, JobKind, JobState, Step, StepState, Waiting, WaitReason
+from comserv.domain.outage import coverage
 from comserv.domain.person import Actor, Person, Role
 from comserv.domain.picture import Health, Node, Picture, Storage
 from comserv.domain.plan import Finding, Level, NodeChoice, Placement, Plan, PlannedCall
@@ -28,7 +30,7 @@ from comserv.domain.power import PowerFacts, possible_actions
 from comserv.domain.server import Server, ServerState, Tls, TlsMode, TokenId
 from comserv.domain.task import TaskRow, parse_upid
 from comserv.services.guests import Deletion, GuestLive, GuestView
-from comserv.services.overview import Attention, Counts, Summary
+from comserv.services.overview import Counts, Summary
 from comserv.services.people import ApiTokenView, SessionView
 from comserv.services.servers import LastTest, ServerView
 from comserv.services.vms import Choices, TemplateChoice
@@ -295,6 +297,7 @@ ATTENTION = (
     Attention("bad", "Create db-replica-02 failed.", "The clone failed on rack-b.", ago(minutes=21), "job", FAILED.id),
     Attention("warn", "ceph-ssd on rack is 91 % full.", "New disks will not fit, and snapshots may stop guests.", ago(seconds=9), "server", "rack"),
 )  # fmt: skip
+COVERAGE = coverage(len(SERVERS), (one.outage for one in SERVERS))
 SUMMARY = Summary(ATTENTION, SERVERS, (RUNNING, LOOKING, HELD), (DONE, FAILED, CANCELLED))
 CALM = Summary((), (LAB,), (), ())
 COUNTS = Counts(14, 3, 4, 1, 1)

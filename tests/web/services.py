@@ -20,6 +20,7 @@ from comserv.domain.errors import (
     Unauthenticated,
 )
 from comserv.domain.guest import GuestKey
+from comserv.domain.outage import Coverage
 from comserv.domain.page import Page
 from comserv.domain.person import Action, Actor, Person, Role
 from comserv.services.finding import Match
@@ -371,6 +372,9 @@ class FakeFinder(_Told):
             Match("page", "Add a server", "Page", "add-server"),
             Match("job", "Create web-01", "running, on lab", estate.RUNNING.id),
         )
+
+    async def coverage(self, actor: Actor) -> Coverage:
+        return estate.COVERAGE
 
 
 class FakeLive(_Told):

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Response
 from comserv.api.paging import Limit
 from comserv.api.replies import answers, reply
 from comserv.api.route import Given, PublicRoute, Route, Who
+from comserv.api.shapes.outage import Outage
 from comserv.api.shapes.overview import Alive, Match, MatchList, Overview
 from comserv.domain.person import Action
 
@@ -31,7 +32,8 @@ async def find(
 ) -> Response:
     """Guests, verbs on them, jobs and servers by what is typed; only what the role may do."""
     found = await services.finder.find(who, text, limit)
-    return reply(MatchList([Match.of(match) for match in found[:limit]], None))
+    missing = Outage.all_of(await services.finder.coverage(who))
+    return reply(MatchList([Match.of(match) for match in found[:limit]], None, missing))
 
 
 @public.get("/health", **answers(Alive))

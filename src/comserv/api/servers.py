@@ -13,6 +13,7 @@ from comserv.api.problems import problem_of, request_id_of
 from comserv.api.replies import PREFIX, answers, nothing, reply
 from comserv.api.route import Given, Route, ServerId, Who
 from comserv.api.serverbody import LookAt, MaintenanceBody, ServerBody, ServerPatch
+from comserv.api.shapes.outage import Outage
 from comserv.api.shapes.problem import Stage
 from comserv.api.shapes.server import Certificate, Server, ServerList, Stages
 from comserv.domain.connection import Stage as DomainStage
@@ -57,8 +58,10 @@ async def _stages(request: Request, stages: AsyncIterator[DomainStage]) -> Respo
 @router.get("", **answers(ServerList, 422, needs=Action.SEE))
 async def list_servers(who: Who, services: Given, limit: Limit = 100, cursor: Cursor = "") -> Response:
     """All servers, by id, also those that do not answer."""
-    page = cut(await services.servers.list(who), lambda view: view.server.id, cursor, limit)
-    return reply(ServerList([Server.of(view) for view in page.items], page.next_cursor))
+    views = await services.servers.list(who)
+    page = cut(views, lambda view: view.server.id, cursor, limit)
+    missing = [Outage.of(view.outage) for view in views if view.outage]
+    return reply(ServerList([Server.of(view) for view in page.items], page.next_cursor, missing))
 
 
 @router.post("", **answers(Server, 409, 422, needs=Action.MANAGE_SERVERS, status=201))

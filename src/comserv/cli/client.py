@@ -83,14 +83,19 @@ class Client:
 
     async def every(self, path: str, most: int | None = None, **params: Any) -> list[Any]:
         """All items of a list, page by page, or the first `most`."""
+        return (await self.whole(path, most, **params))["items"]
+
+    async def whole(self, path: str, most: int | None = None, **params: Any) -> dict[str, Any]:
+        """The same as one list, with what the last page says beside its items."""
         items: list[Any] = []
+        page: dict[str, Any] = {}
         cursor = ""
         while cursor is not None and (most is None or len(items) < most):
             limit = 500 if most is None else min(500, most - len(items))
             page = await self.get(path, **params, limit=limit, cursor=cursor)
             items += page["items"]
             cursor = page["next_cursor"]
-        return items
+        return {**page, "items": items, "next_cursor": None}
 
     async def lines(self, path: str, body: Any = None) -> AsyncIterator[dict[str, Any]]:
         """The lines of an NDJSON reply as they come. A problem midway is raised as Refused too."""

@@ -10,6 +10,7 @@ from comserv.cli.client import Client, speak
 from comserv.cli.exits import CommandError, Exit
 from comserv.cli.job import Wait, show_asked
 from comserv.cli.jobprogress import wait as wait_for_jobs
+from comserv.cli.outages import tell_missing
 from comserv.cli.output import Json, ago, ask, facts, note, percent, print_json, say, size, table
 
 app = typer.Typer(help="VMs and containers of all servers.", no_args_is_help=True)
@@ -61,14 +62,16 @@ def list_guests(
 ) -> None:
     """Guests of all servers, as last seen."""
 
-    async def work(client: Client) -> list[dict[str, Any]]:
+    async def work(client: Client) -> dict[str, Any]:
         filters = {"text": text, "server": server, "node": node, "status": status, "tag": tag, "type": type}
-        return await client.every("/guests", limit, **filters, template=template, sort=sort)
+        return await client.whole("/guests", limit, **filters, template=template, sort=sort)
 
-    guests = speak(work)
+    found = speak(work)
+    guests, missing = found["items"], found["incomplete"]
     if json:
-        print_json({"items": guests, "next_cursor": None})
+        print_json(found)
         return
+    tell_missing(missing, found["servers"])
     columns = ("NAME", "STATUS", "GUEST", "NODE", "CPU+", "MEMORY+", "DISK+", "ADDRESS", "TAGS", "SEEN")
     table(columns, (_row(guest) for guest in guests))
 

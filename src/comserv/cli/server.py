@@ -8,6 +8,7 @@ import typer
 
 from comserv.cli.client import Client, speak
 from comserv.cli.exits import CommandError, Exit, NotAsked
+from comserv.cli.outages import tell_missing
 from comserv.cli.output import (
     TONES,
     Json,
@@ -123,13 +124,15 @@ def show_stage(stage: dict[str, Any]) -> None:
 def list_servers(json: Json = False) -> None:
     """All servers, by id, and how they stand."""
 
-    async def work(client: Client) -> list[dict[str, Any]]:
-        return await client.every("/servers")
+    async def work(client: Client) -> dict[str, Any]:
+        return await client.whole("/servers")
 
-    servers = speak(work)
+    found = speak(work)
     if json:
-        print_json({"items": servers, "next_cursor": None})
+        print_json(found)
         return
+    servers, missing = found["items"], found["incomplete"]
+    tell_missing(missing, len(servers))
     columns = ("SERVER", "STATE", "VERSION", "NODES+", "GUESTS+", "CPU+", "MEMORY", "SEEN", "WHY")
     table(columns, (_row(server) for server in servers))
 

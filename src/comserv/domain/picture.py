@@ -1,5 +1,6 @@
 """The picture of a server: what one sweep of `/cluster/resources` and `/cluster/status` saw, with its age."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -65,7 +66,8 @@ class Health:
     address: the one that answered last. troubles: addresses that cannot be used now, each with its reason, also while
     another one answers. certificates: by address, those on which they were last trusted (its whole PEM is kept with the
     server). token_expires: when the token ends, as read at `token_read_at`; None there means that it never ends, and
-    None in `token_read_at` that the token may not read about itself. All of it is looked at anew every ten minutes.
+    None in `token_read_at` that the token may not read about itself. node_versions: of a cluster's nodes, by
+    name. All of it is looked at anew every ten minutes.
     """
 
     server: str
@@ -84,6 +86,7 @@ class Health:
     certificates: tuple[KeptCertificate, ...] = ()
     token_expires: datetime | None = None
     token_read_at: datetime | None = None
+    node_versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

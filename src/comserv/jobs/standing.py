@@ -9,7 +9,7 @@ import structlog
 
 from comserv.domain.connection import CertificateSeen
 from comserv.domain.errors import CertificateRefused, ProxmoxError
-from comserv.domain.picture import Health
+from comserv.domain.picture import Health, Node
 from comserv.domain.standing import AddressTrouble, KeptCertificate
 from comserv.proxmox.client import Client
 from comserv.proxmox.reach import stand
@@ -49,10 +49,14 @@ class Standing:
             certificates=tuple(known[a] for a in addresses if a in known),
             token_expires=last.token_expires,
             token_read_at=last.token_read_at,
+            node_versions=last.node_versions,
         )
 
-    async def look(self, client: Client, health: Health, now: datetime) -> Health:
-        """The same after a closer look, where it is time for one. An address that cannot be seen is told, not raised."""
+    async def look(self, client: Client, health: Health, nodes: Iterable[Node], now: datetime) -> Health:
+        """The same after a closer look, where it is time for one. An address that cannot be seen is told, not raised.
+
+        nodes: as the last sweep saw them.
+        """
         same = self._revision == client.server.revision
         if same and self._looked is not None and now - self._looked < LOOK_EVERY:
             return health
@@ -61,7 +65,8 @@ class Standing:
             if address != client.address_in_use and not client.server.maintenance:
                 await self._look_at(client, address)
         health = self.told_by(client, health, health, now)
-        return await self._with_token(client, health, now)
+        health = await self._with_token(client, health, now)
+        return await self._with_versions(client, health, nodes)
 
     async def _look_at(self, client: Client, address: str) -> None:
         self._problems.pop(address, None)
@@ -79,6 +84,17 @@ class Standing:
         if facts is None:
             return replace(health, token_expires=None, token_read_at=None)
         return replace(health, token_expires=facts.expires, token_read_at=now)
+
+    async def _with_versions(self, client: Client, health: Health, nodes: Iterable[Node]) -> Health:
+        """Of a cluster; a node that does not answer keeps what it last said."""
+        online = [node.name for node in nodes if node.online]
+        known = {name: text for name, text in health.node_versions.items() if name in {node.name for node in nodes}}
+        for name in online if len(online) > 1 else ():
+            try:
+                known[name] = (await client.node(name).version()).text
+            except ProxmoxError as error:
+                log.info("a node's version could not be read", node=name, detail=error.detail)
+        return replace(health, node_versions=known)
 
     def _take_all(self, certificates: Mapping[str, bytes]) -> None:
         for address, der in certificates.items():

@@ -156,7 +156,7 @@ class SweepLoop:
         if was in (ServerState.DOWN, ServerState.UNREACHED, ServerState.MAINTENANCE):
             log.info("the server answers")
             self._woke(self._lease.server)
-        looked = await self._standing.look(client, health, self._db.clock())
+        looked = await self._standing.look(client, health, picture.nodes, self._db.clock())
         if looked != health:
             await self._save_health(looked)
 

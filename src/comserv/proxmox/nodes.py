@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from comserv.domain.certificate import NodeCertificate
-from comserv.domain.cluster import NodeStatus, NodeTime
+from comserv.domain.cluster import NodeStatus, NodeTime, Version
 from comserv.domain.guest import Guest, GuestType
 from comserv.domain.network import Bridge
 from comserv.domain.picture import Storage
@@ -34,6 +34,13 @@ class NodeStatusRow(msgspec.Struct):
     memory: MemoryRow = msgspec.field(default_factory=MemoryRow)
     cpuinfo: CpuRow = msgspec.field(default_factory=CpuRow)
     pveversion: str = ""
+
+
+class NodeVersionRow(msgspec.Struct):
+    """/nodes/{node}/version: as /version."""
+
+    version: Text
+    release: Text = ""
 
 
 class TimeRow(msgspec.Struct):
@@ -94,6 +101,11 @@ class Node:
 
     def guest(self, kind: GuestType, vmid: int) -> Qemu | Lxc:
         return self.qemu(vmid) if kind is GuestType.QEMU else self.lxc(vmid)
+
+    async def version(self) -> Version:
+        """Of this node, which during an upgrade may not be that of the others."""
+        row = await self._exchange.get(f"{self._path}/version", NodeVersionRow)
+        return Version(str(row.version), str(row.release))
 
     @property
     def tasks(self) -> NodeTasks:

@@ -4,7 +4,7 @@ A list is answered from here without asking a server or the database; what we ch
 """
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +14,7 @@ import structlog
 from comserv.domain.errors import DatabaseUnavailable, NotFound
 from comserv.domain.guest import Guest, GuestKey, GuestStatus, GuestType, KnownAddress
 from comserv.domain.job import Job, JobState
+from comserv.domain.outage import Coverage, coverage, outage_of
 from comserv.domain.overlay import Overlay
 from comserv.domain.picture import Health, Picture
 from comserv.domain.server import Server, ServerState
@@ -54,6 +55,7 @@ class Known:
     addresses: dict[int, tuple[KnownAddress, ...]] = field(default_factory=dict)
     views: tuple[GuestView, ...] | None = None
     views_stale: bool = False
+    last_test: servers.LastTest | None = None
 
     def stale(self, now: datetime) -> bool:
         if self.server.maintenance or self.health.state in (ServerState.DOWN, ServerState.UNREACHED):
@@ -123,6 +125,7 @@ class Estate:
             await pictures.get_health(tx, server.id) or Health(server.id),
             {one.guest.vmid: one for one in await guests.overlays_of(tx, server.id)},
             {vmid: tuple(found) for vmid, found in addresses.items()},
+            last_test=await servers.last_test(tx, server.id),
         )
 
     async def follow(self) -> None:
@@ -182,6 +185,7 @@ class Estate:
                     del self._known[change.key]
                     return
                 known.server = found[change.key]
+                known.last_test = await servers.last_test(tx, change.key)
             elif change.topic is Topic.HEALTH:
                 known.health = await pictures.get_health(tx, change.key) or known.health
                 return  # what of it a view shows is whether it is stale, which `_views` and `frame` look at themselves
@@ -219,6 +223,12 @@ class Estate:
     def frame(self, now: datetime) -> Hashable:
         """The same as long as `views` gives the same: a job's progress or a latency does not change it, a picture grown too old does."""
         return self._views_revision, tuple(known.stale(now) for known in self._known.values())
+
+    def coverage(self, now: datetime, only: Collection[str] = ()) -> Coverage:
+        """Of how many servers a list tells, and which were not heard of. only: their ids, where it is not about all."""
+        chosen = [known for known in self._known.values() if not only or known.server.id in only]
+        outages = (outage_of(one.server, one.health, one.picture, stale=one.stale(now)) for one in chosen)
+        return coverage(len(chosen), outages)
 
     def job_on(self, key: GuestKey) -> Job | None:
         """The first job on it that has not ended."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from comserv.domain.outage import Coverage
 from comserv.domain.person import Action, Actor
 from comserv.domain.power import PowerAction, PowerFacts, possible_actions
 from comserv.persistence import jobs
@@ -61,6 +62,11 @@ class Finder:
         found += [*self._guests(words), *self._servers(words), *self._pages(actor, words)]
         found += await self._jobs(words)
         return tuple(found[:limit])
+
+    async def coverage(self, actor: Actor) -> Coverage:
+        """Which servers' guests are found as last seen."""
+        await permit(self._db, actor, Action.SEE, "find")
+        return self._estate.coverage(self._db.clock())
 
     def _guests(self, words: list[str]) -> Iterable[Match]:
         for view in self._matching(words)[:8]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ from comserv.domain.guest import (
     PendingChange,
 )
 from comserv.domain.job import Job, JobKind, RunningTask
+from comserv.domain.outage import Coverage
 from comserv.domain.ownership import strip_marker
 from comserv.domain.person import Action, Actor
 from comserv.domain.plan import Finding
@@ -43,7 +44,10 @@ TASKS_SINCE = timedelta(days=30)
 
 @dataclass(frozen=True)
 class GuestPage:
-    """total: all that match; everything: all guests there are; counts: by status among those that match; revision grows on any change."""
+    """total: all that match; everything: all guests there are; counts: by status among those that match; revision grows on any change.
+
+    coverage: of how many servers it tells, those that the query names or all.
+    """
 
     items: tuple[GuestView, ...]
     total: int
@@ -52,6 +56,7 @@ class GuestPage:
     stale: int
     next_cursor: str | None
     revision: str = ""
+    coverage: Coverage = field(default_factory=lambda: Coverage(0))
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,7 @@ class Guests:
             stale=found.stale,
             next_cursor=encode_cursor(start + limit) if start + limit < len(found.views) else None,
             revision=str(self._estate.revision),
+            coverage=self._estate.coverage(self._db.clock(), query.servers),
         )
 
     async def get(self, actor: Actor, key: GuestKey) -> GuestView:

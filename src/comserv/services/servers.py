@@ -10,6 +10,7 @@ from comserv.domain.cluster import Version
 from comserv.domain.connection import BEFORE_RIGHTS, CertificateSeen, Stage, StageState
 from comserv.domain.errors import Conflict, ConnectionTestFailed, NotFound
 from comserv.domain.guest import GuestStatus
+from comserv.domain.outage import Outage, outage_of
 from comserv.domain.person import Action, Actor
 from comserv.domain.picture import Health, Picture, Storage
 from comserv.domain.pveum import setup_lines
@@ -93,6 +94,11 @@ class ServerView:
     memory_used: int | None
     disk: int | None
     disk_used: int | None
+
+    @property
+    def outage(self) -> Outage | None:
+        """Why what is shown is old; None where it is fresh."""
+        return outage_of(self.server, self.health, self.picture, stale=self.stale)
 
 
 class Servers:

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from fastapi import APIRouter, Request, Response
 
+from comserv.domain.outage import Coverage
 from comserv.services.finding import Match
 from comserv.web import links
 from comserv.web.context import Web, wants_part
@@ -33,6 +34,7 @@ class FindPage(Page):
 
     text: str
     groups: tuple[tuple[str, tuple[Found, ...]], ...]
+    coverage: Coverage
 
 
 def router(web: Web) -> APIRouter:
@@ -46,9 +48,11 @@ def router(web: Web) -> APIRouter:
         order = list(GROUPS)
         found.sort(key=lambda one: order.index(one.match.group))
         groups = tuple((GROUPS[name], tuple(some)) for name, some in groupby(found, key=lambda one: one.match.group))
+        known = await web.services.finder.coverage(visitor.actor)
         if wants_part(request):
-            return Response(web.pages.text("part/found.html", text=text, groups=groups), media_type="text/html")
-        return await web.page(request, visitor, FindPage(text, groups))
+            found_html = web.pages.text("part/found.html", text=text, groups=groups, coverage=known)
+            return Response(found_html, media_type="text/html")
+        return await web.page(request, visitor, FindPage(text, groups, known))
 
     return routes
 

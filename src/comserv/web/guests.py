@@ -95,6 +95,10 @@ def router(web: Web) -> APIRouter:
     async def count(actor: Actor, key: str) -> str:
         return web.pages.text("part/guests-count.html", page=await _page(web, actor, key))
 
+    async def outages(actor: Actor, key: str) -> str:
+        return web.pages.text("part/outages.html", coverage=(await _page(web, actor, key)).coverage)
+
+    web.parts.register(PartKind("guests-outages", outages, _concerns))
     web.parts.register(PartKind("guests", rows, _concerns, swap="rows"))
     web.parts.register(PartKind("guests-count", count, _concerns))
 
@@ -118,7 +122,9 @@ def router(web: Web) -> APIRouter:
             following=links.guests(**{**here, "cursor": page.next_cursor or ""}) if page.next_cursor else "",
             at_first=not query.cursor,
         )
-        return await web.page(request, visitor, shown, (f"guests:{key}", f"guests-count:{key}"))
+        return await web.page(
+            request, visitor, shown, (f"guests:{key}", f"guests-count:{key}", f"guests-outages:{key}")
+        )
 
     @routes.get("/guests.csv")
     async def as_csv(request: Request) -> Response:

@@ -28,6 +28,12 @@ def ago(when: datetime, now: datetime) -> str:
     return f"{length((now - when).total_seconds())} ago"
 
 
+def until(when: datetime, now: datetime) -> str:
+    """`in 14 s`; `now` for what is due. app.js does the same."""
+    left = (when - now).total_seconds()
+    return f"in {length(left)}" if left >= 1 else "now"
+
+
 def exact(when: datetime) -> str:
     """`2026-11-24 09:41:12 UTC`."""
     return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

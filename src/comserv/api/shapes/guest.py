@@ -5,6 +5,7 @@ from datetime import datetime
 from msgspec import UNSET, Struct, UnsetType
 
 from comserv.api.shapes.job import Job
+from comserv.api.shapes.outage import Outage
 from comserv.api.shapes.plan import Finding
 from comserv.api.shapes.problem import Problem
 from comserv.domain import guest as domain
@@ -137,7 +138,10 @@ class Guest(Struct):
 
 
 class GuestList(Struct):
-    """total: all that match, everything: all there are; counts: by status among those that match; stale: how many of them."""
+    """total: all that match, everything: all there are; counts: by status among those that match; stale: how many of them.
+
+    servers: how many it tells of; incomplete: those of them whose guests are as last seen.
+    """
 
     items: list[Guest]
     next_cursor: str | None
@@ -145,11 +149,14 @@ class GuestList(Struct):
     everything: int
     counts: dict[str, int]
     stale: int
+    servers: int
+    incomplete: list[Outage]
 
     @classmethod
     def of(cls, page: GuestPage) -> "GuestList":
-        guests = [Guest.of(view) for view in page.items]
-        return cls(guests, page.next_cursor, page.total, page.everything, dict(page.counts), page.stale)
+        guests, counts, known = [Guest.of(view) for view in page.items], dict(page.counts), page.coverage
+        missing = Outage.all_of(known)
+        return cls(guests, page.next_cursor, page.total, page.everything, counts, page.stale, known.servers, missing)
 
 
 class GuestConfig(Struct):

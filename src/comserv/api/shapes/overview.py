@@ -5,6 +5,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from comserv.api.shapes.job import Job
+from comserv.api.shapes.outage import Outage
 from comserv.api.shapes.server import Server
 from comserv.services.finding import Match as DomainMatch
 from comserv.services.overview import Counts as DomainCounts
@@ -12,7 +13,7 @@ from comserv.services.overview import Summary
 
 
 class Attention(Struct):
-    """What wants to be looked at. kind and subject say where it leads: `server` rack, `job` id, `guest` rack/105."""
+    """What wants to be looked at. kind and subject say where it leads: `server` rack, `job` id, `guest` rack/105. cure: what to do."""
 
     tone: str
     what: str
@@ -20,6 +21,7 @@ class Attention(Struct):
     since: datetime | None
     kind: str
     subject: str
+    cure: str
 
 
 class Counts(Struct):
@@ -38,17 +40,19 @@ class Overview(Struct):
     attention: list[Attention]
     counts: Counts
     servers: list[Server]
+    incomplete: list[Outage]
     running: list[Job]
     ended_today: list[Job]
 
     @classmethod
     def of(cls, summary: Summary, counts: DomainCounts) -> "Overview":
         return cls(
-            attention=[Attention(a.tone, a.what, a.why, a.since, a.kind, a.subject) for a in summary.attention],
+            attention=[Attention(a.tone, a.what, a.why, a.since, a.kind, a.subject, a.cure) for a in summary.attention],
             counts=Counts(
                 counts.guests, counts.jobs_running, counts.servers, counts.servers_down, counts.servers_unreached
             ),
             servers=[Server.of(view) for view in summary.servers],
+            incomplete=Outage.all_of(summary.coverage),
             running=[Job.of(job) for job in summary.running],
             ended_today=[Job.of(job) for job in summary.ended_today],
         )
@@ -69,10 +73,11 @@ class Match(Struct):
 
 
 class MatchList(Struct):
-    """Best first."""
+    """Best first. incomplete: servers whose guests are found as last seen."""
 
     items: list[Match]
     next_cursor: str | None
+    incomplete: list[Outage]
 
 
 class Alive(Struct):

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from comserv.api.shapes.outage import Outage
 from comserv.api.shapes.problem import Stage
 from comserv.domain import picture as domain
 from comserv.domain import standing as domain_standing
@@ -233,10 +234,11 @@ class Server(Struct):
 
 
 class ServerList(Struct):
-    """By id."""
+    """By id. incomplete: those of all servers that are shown as last seen."""
 
     items: list[Server]
     next_cursor: str | None
+    incomplete: list[Outage]
 
 
 class Stages(Struct):

@@ -13,6 +13,11 @@ function length(seconds) {
 }
 function tellTimes() {
   const now = Date.now() + skew;
+  for (const time of $$("time[data-until]")) {
+    const left = (Date.parse(time.dateTime) - now) / 1000;
+    const words = left >= 1 ? `in ${length(left)}` : "now";
+    if (time.textContent !== words) time.textContent = words;
+  }
   for (const time of $$("time[data-ago], time[data-since]")) {
     const words = length((now - Date.parse(time.dateTime)) / 1000) + ("ago" in time.dataset ? " ago" : "");
     if (time.textContent !== words) time.textContent = words;
