@@ -18,6 +18,7 @@ from comserv.services.finding import Finder
 from comserv.services.guests import Guests
 from comserv.services.jobs import Jobs
 from comserv.services.live import Live
+from comserv.services.load import Loads
 from comserv.services.maintenance import Maintenances
 from comserv.services.overview import Overview
 from comserv.services.passwords import Passwords
@@ -59,7 +60,7 @@ def wire(settings: Settings) -> Installation:
 
     clients, estate, passwords = Clients(database), Estate(database), Passwords()
     services = Services(
-        servers=Servers(database, estate),
+        servers=Servers(database, estate, clients),
         guests=Guests(database, estate, clients),
         vms=Vms(database, estate, clients),
         another=Another(database, estate, clients),
@@ -71,6 +72,7 @@ def wire(settings: Settings) -> Installation:
         overview=Overview(database, estate, settings.data_dir if settings.embedded else None),
         finder=Finder(database, estate),
         live=Live(database),
+        loads=Loads(database, estate, clients, settings.sweep_seconds),
         maintenances=Maintenances(database, estate, clients),
     )
     return Installation(settings, database, clients, estate, passwords, sign, services)

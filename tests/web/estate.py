@@ -8,6 +8,7 @@ from comserv.domain.attention import Attention
 from comserv.domain.audit import AuditEntry, Outcome
 from comserv.domain.connection import CertificateSeen, Stage, StageName, StageState
 from comserv.domain.errors import Problem, ProxmoxSaid
+from comserv.domain.gentleness import PACES, Gentleness
 from comserv.domain.guest import (
     AddressSource,
     AgentAddress,
@@ -22,6 +23,7 @@ from comserv.domain.guest import (
     PendingChange,
 )
 from comserv.domain.job import CallRecord, Job, JobKind, JobState, Step, StepState, Waiting, WaitReason
+from comserv.domain.load import Load, Purpose, SlowCall
 from comserv.domain.outage import coverage
 from comserv.domain.person import Actor, Person, Role
 from comserv.domain.picture import Health, Node, Picture, Storage
@@ -30,6 +32,7 @@ from comserv.domain.power import PowerFacts, possible_actions
 from comserv.domain.server import Server, ServerState, Tls, TlsMode, TokenId
 from comserv.domain.task import TaskRow, parse_upid
 from comserv.services.guests import Deletion, GuestLive, GuestView
+from comserv.services.load import LoadView
 from comserv.services.overview import Counts, Summary
 from comserv.services.people import ApiTokenView, SessionView
 from comserv.services.servers import LastTest, ServerView
@@ -296,6 +299,15 @@ ATTENTION = (
     Attention("bad", "branch does not answer.", "No route to host. Its 3 guests are shown as last seen.", ago(minutes=14), "server", "branch"),
     Attention("bad", "Create db-replica-02 failed.", "The clone failed on rack-b.", ago(minutes=21), "job", FAILED.id),
     Attention("warn", "ceph-ssd on rack is 91 % full.", "New disks will not fit, and snapshots may stop guests.", ago(seconds=9), "server", "rack"),
+)  # fmt: skip
+LOAD = LoadView(
+    "rack", Gentleness.USUAL, PACES[Gentleness.USUAL], 10, (0.1, 0.2, 1.0),
+    Load(
+        "p1", NOW, {Purpose.SWEEP: 6, Purpose.JOB: 21, Purpose.TASK_POLL: 14}, 2, 3, 1,
+        (SlowCall("GET", "/nodes/rack-a/storage/ceph-ssd/content", 4210.4, ago(minutes=3), Purpose.PLAN, 200),
+         SlowCall("POST", "/nodes/rack-b/qemu/9000/clone", 1840, ago(minutes=1), Purpose.JOB, None)),
+    ),
+    "open", 4, NOW + timedelta(seconds=18),
 )  # fmt: skip
 COVERAGE = coverage(len(SERVERS), (one.outage for one in SERVERS))
 SUMMARY = Summary(ATTENTION, SERVERS, (RUNNING, LOOKING, HELD), (DONE, FAILED, CANCELLED))

@@ -268,6 +268,15 @@ class FakeMaintenances(_Told):
         self.told.asked.append(("end maintenance", server_id))
 
 
+class FakeLoads(_Told):
+    async def get(self, actor: Actor, server_id: str) -> Any:
+        return estate.LOAD
+
+    async def set_gentleness(self, actor: Actor, server_id: str, gentleness: Any) -> None:
+        actor.require(Action.MANAGE_SERVERS)
+        self.told.asked.append(("gentleness", server_id, gentleness))
+
+
 class FakeVms(_Told):
     async def choices(self, actor: Actor, server_id: str) -> Any:
         actor.require(Action.PLAN)
@@ -402,6 +411,7 @@ def services(told: Told) -> Services:
             overview=FakeOverview(told),
             finder=FakeFinder(told),
             live=FakeLive(told),
+            loads=FakeLoads(told),
             maintenances=FakeMaintenances(told),
         ),
     )

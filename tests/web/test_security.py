@@ -86,7 +86,7 @@ def test_a_form_without_this_sessions_token_changes_nothing(client: Client, told
     paths = (
         "/guests/power", "/guests/lab/131/power", "/guests/lab/131/change", "/guests/lab/131/delete", "/guests/new", "/guests/new/plan",
         "/jobs/x/cancel", "/jobs/x/retry", "/jobs/x/remove", "/servers/lab/test", "/servers/lab/edit", "/servers/lab/maintenance",
-        "/servers/lab/maintenance/end",
+        "/servers/lab/maintenance/end", "/servers/lab/gentleness",
         "/servers/lab/certificate", "/servers/lab/remove", "/servers/new/look", "/servers/new/token", "/servers/new/test", "/people",
         "/people/mara", "/people/mara/tokens/1/revoke", "/account/password", "/account/theme", "/account/tokens",
         "/account/tokens/1/revoke", "/account/sessions/1/revoke", "/sign-out",

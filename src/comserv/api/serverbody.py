@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from comserv.domain.errors import Invalid
+from comserv.domain.gentleness import Gentleness
 from comserv.domain.pastedtoken import read_token
 from comserv.domain.server import (
     Tls,
@@ -158,6 +159,7 @@ class ServerPatch(BaseModel):
     token_secret: Pasted | None = Field(default=None, json_schema_extra={"writeOnly": True})
     tls: TlsBody | None = None
     default_node: Short | None = Field(default=None, description="Empty: none.")
+    gentleness: Gentleness | None = Field(default=None, description="How hard it is asked.")
     enabled: bool | None = Field(default=None, description="False begins a maintenance without a reason, true ends it.")
 
     @property

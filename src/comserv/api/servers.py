@@ -13,6 +13,7 @@ from comserv.api.problems import problem_of, request_id_of
 from comserv.api.replies import PREFIX, answers, nothing, reply
 from comserv.api.route import Given, Route, ServerId, Who
 from comserv.api.serverbody import LookAt, MaintenanceBody, ServerBody, ServerPatch
+from comserv.api.shapes.load import ServerLoad
 from comserv.api.shapes.outage import Outage
 from comserv.api.shapes.problem import Stage
 from comserv.api.shapes.server import Certificate, Server, ServerList, Stages
@@ -101,12 +102,22 @@ async def edit_server(who: Who, services: Given, server_id: ServerId, changes: S
     addresses = ()
     if changes.needs_addresses:
         addresses = (await services.servers.get(who, server_id)).server.addresses
-    await services.servers.edit(who, server_id, changes.parsed(addresses))
+    edit = changes.parsed(addresses)
+    if edit.words() or (changes.enabled is None and changes.gentleness is None):
+        await services.servers.edit(who, server_id, edit)
+    if changes.gentleness is not None:
+        await services.loads.set_gentleness(who, server_id, changes.gentleness)
     if changes.enabled is False:
         await services.maintenances.begin(who, server_id)
     elif changes.enabled:
         await services.maintenances.end(who, server_id)
     return reply(Server.of(await services.servers.get(who, server_id)))
+
+
+@router.get("/{server_id}/load", **answers(ServerLoad, 404, needs=Action.SEE))
+async def get_server_load(who: Who, services: Given, server_id: ServerId) -> Response:
+    """What Comserv asks of it: requests in the last minute by what for, in flight, slow calls, errors, breaker and budget."""
+    return reply(ServerLoad.of(await services.loads.get(who, server_id)))
 
 
 @router.post("/{server_id}/maintenance", **answers(Server, 404, 422, needs=Action.MANAGE_SERVERS))

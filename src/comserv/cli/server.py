@@ -25,6 +25,7 @@ from comserv.cli.output import (
     size,
     table,
 )
+from comserv.cli.serverload import show_load
 from comserv.cli.times import when
 
 app = typer.Typer(help="Proxmox VE installations, each a single node or a cluster.", no_args_is_help=True)
@@ -300,6 +301,7 @@ def edit(
     token_secret_stdin: TokenStdin = False,
     name: Name = None,
     default_node: Node = None,
+    gentleness: Annotated[str | None, typer.Option(help="How hard it is asked: gentle, usual or eager.")] = None,
     fingerprint: Fingerprint = None,
     ca_file: CaFile = None,
     system_tls: SystemTls = False,
@@ -312,6 +314,7 @@ def edit(
         "token_secret": secret("Token value", True, "") if token_secret_stdin else None,
         "name": name,
         "default_node": default_node,
+        "gentleness": gentleness,
         "tls": _tls(fingerprint, ca_file, system_tls),
     }
     _edit(server_id, {field: value for field, value in given.items() if value is not None}, json)
@@ -327,6 +330,17 @@ def enable(server_id: ServerId, json: Json = False) -> None:
 def disable(server_id: ServerId, json: Json = False) -> None:
     """Leave it alone: a maintenance without a reason. It and its guests stay on the list."""
     _edit(server_id, {"enabled": False}, json)
+
+
+@app.command("load")
+def load(server_id: ServerId, json: Json = False) -> None:
+    """What Comserv asks of it: requests in the last minute, slow calls, errors, breaker and budget."""
+
+    async def work(client: Client) -> dict[str, Any]:
+        return await client.get(f"/servers/{server_id}/load")
+
+    found = speak(work)
+    print_json(found) if json else show_load(found)
 
 
 @app.command("maintenance")

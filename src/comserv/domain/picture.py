@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from comserv.domain.guest import Guest
+from comserv.domain.load import Load
 from comserv.domain.server import ServerState
 from comserv.domain.standing import AddressTrouble, KeptCertificate
 
@@ -63,6 +64,8 @@ class Picture:
 class Health:
     """How a server's sweeps go: state, latency of the last good one in ms, since when it fails and with which words.
 
+    load: what the owner sent there, as of its last sweep.
+
     address: the one that answered last. troubles: addresses that cannot be used now, each with its reason, also while
     another one answers. certificates: by address, those on which they were last trusted (its whole PEM is kept with the
     server). token_expires: when the token ends, as read at `token_read_at`; None there means that it never ends, and
@@ -81,6 +84,7 @@ class Health:
     error_detail: str = ""
     error_cure: str = ""
     requests_last_minute: int = 0
+    load: Load | None = None
     address: str = ""
     troubles: tuple[AddressTrouble, ...] = ()
     certificates: tuple[KeptCertificate, ...] = ()

@@ -13,6 +13,7 @@ from comserv.domain.errors import DatabaseUnavailable, NotFound, ProxmoxError, R
 from comserv.domain.guest import AddressSource, AgentReport, Guest, GuestStatus, GuestType
 from comserv.domain.hardware import agent_enabled, cloud_init_addresses
 from comserv.domain.lease import Lease
+from comserv.domain.load import Purpose
 from comserv.domain.picture import Picture
 from comserv.domain.proof import reported
 from comserv.jobs.clients import Clients
@@ -86,7 +87,7 @@ class Addresses:
         return min(due)[2] if due else None
 
     async def _read(self, lease: Lease, guest: Guest) -> None:
-        client = await self._clients.of(lease.server)
+        client = (await self._clients.of(lease.server)).for_(Purpose.LOOK)
         config, live = await self._ask(client, guest)
         async with self._db.write() as tx:
             if not await leases.holds(tx, lease):

@@ -1,6 +1,7 @@
 """One Proxmox client per server in this process; it takes up a changed registration, and those who hold it go on with that."""
 
 import asyncio
+from collections import defaultdict
 
 from comserv.domain.errors import ServerInMaintenance
 from comserv.domain.server import Server
@@ -8,6 +9,7 @@ from comserv.persistence import servers
 from comserv.persistence.changes import Topic
 from comserv.persistence.database import Database
 from comserv.proxmox.client import Client
+from comserv.proxmox.meter import Meter
 
 CALLS_END_WITHIN = 120.0  # seconds; no call of ours is waited for longer
 
@@ -18,6 +20,7 @@ class Clients:
     def __init__(self, database: Database) -> None:
         self._db = database
         self._clients: dict[str, Client] = {}
+        self._meters: defaultdict[str, Meter] = defaultdict(Meter)
         self._old: set[Client] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self._making = asyncio.Lock()
@@ -36,8 +39,12 @@ class Clients:
         async with self._db.read() as tx:
             server = await servers.get(tx, server_id)
             secret = await servers.token_secret(tx, server_id)
-        client = self._clients[server_id] = Client(server, secret)
+        client = self._clients[server_id] = Client(server, secret, meter=self.meter(server_id))
         return client
+
+    def meter(self, server_id: str) -> Meter:
+        """What this process sends there; shared by clients and tests of the connection."""
+        return self._meters[server_id]
 
     async def follow(self) -> None:
         """Brings registrations that changed to the clients; runs until it is cancelled. Calls that are under way end as they
@@ -64,6 +71,7 @@ class Clients:
             return
         if current is None:
             self._retire(self._clients.pop(server_id))
+            self._meters.pop(server_id, None)
         elif current.revision != client.server.revision:
             client.update(current, secret)
 

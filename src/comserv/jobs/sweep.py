@@ -17,6 +17,7 @@ from comserv.domain.audit import AuditEntry, Outcome
 from comserv.domain.errors import ComservError, DatabaseUnavailable, NotFound, Problem, ServerInMaintenance
 from comserv.domain.guest import Guest, GuestKey
 from comserv.domain.lease import Lease
+from comserv.domain.load import Purpose
 from comserv.domain.overlay import Overlay
 from comserv.domain.picture import Health, Picture
 from comserv.domain.retry import Breaker
@@ -110,7 +111,9 @@ class SweepLoop:
         began, client = perf_counter(), None
         try:
             client = await self._clients.of(self._lease.server)
-            picture = await sweep(client, self._db.clock, self._last, whole=self._round % WHOLE_EVERY == 0)
+            picture = await sweep(
+                client.for_(Purpose.SWEEP), self._db.clock, self._last, whole=self._round % WHOLE_EVERY == 0
+            )
         except NotFound:
             return self._every
         except ServerInMaintenance:
@@ -118,7 +121,7 @@ class SweepLoop:
         except ComservError as error:
             return await self._failed(error, client)
         await self._good(client, picture, (perf_counter() - began) * 1000)
-        return self._every
+        return self._every * client.server.pace.rarer
 
     async def _recall(self) -> None:
         if self._health is None:
@@ -140,6 +143,7 @@ class SweepLoop:
             latency_ms=round(ms, 1),
             last_good=picture.as_of,
             requests_last_minute=client.requests_last_minute,
+            load=client.meter.load(self._db.process),
         )
         health = self._standing.told_by(client, health, self._known, self._db.clock())
         async with self._db.write() as tx:
@@ -156,7 +160,7 @@ class SweepLoop:
         if was in (ServerState.DOWN, ServerState.UNREACHED, ServerState.MAINTENANCE):
             log.info("the server answers")
             self._woke(self._lease.server)
-        looked = await self._standing.look(client, health, picture.nodes, self._db.clock())
+        looked = await self._standing.look(client.for_(Purpose.LOOK), health, picture.nodes, self._db.clock())
         if looked != health:
             await self._save_health(looked)
 
@@ -180,6 +184,7 @@ class SweepLoop:
             error_detail="",
             error_cure="",
             requests_last_minute=0,
+            load=None,
         )
         if resting != known:
             await self._save_health(resting)
@@ -229,6 +234,7 @@ class SweepLoop:
             error_detail=problem.detail,
             error_cure=problem.cure,
             requests_last_minute=0,
+            load=self._clients.meter(self._lease.server).load(self._db.process),
         )
 
     async def _save_health(self, health: Health) -> None:

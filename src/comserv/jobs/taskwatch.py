@@ -80,13 +80,14 @@ class TaskWatch:
             await listen(lines)
             if over:
                 return
-            await asyncio.wait([watched.ended], timeout=LOG_EVERY)
+            await asyncio.wait([watched.ended], timeout=LOG_EVERY * max(1.0, self._client.server.pace.pauses))
 
     async def _poll(self, node: str) -> None:
         on_node = self._watched[node]
         while on_node:
             youngest = min(monotonic() - one.since for one in on_node.values())
-            await asyncio.sleep(next(pause for age, pause in PACE if youngest < age))
+            pause = next(pause for age, pause in PACE if youngest < age)
+            await asyncio.sleep(pause * self._client.server.pace.pauses)
             try:
                 await self._look(node)
             except ComservError as error:

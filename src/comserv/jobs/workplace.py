@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from comserv.domain.errors import ServerInMaintenance
+from comserv.domain.load import Purpose
 from comserv.domain.ownership import Sign
 from comserv.jobs.calls import Caller, Recorder, held
 from comserv.jobs.clients import Clients
@@ -39,7 +40,7 @@ class Workplace:
         if known is None or known[0] is not client:
             if known is not None:
                 self._old.append(known[1])  # those who wait with it are told by its client, and come back
-            known = self._watches[client.server.id] = (client, TaskWatch(client))
+            known = self._watches[client.server.id] = (client, TaskWatch(client.for_(Purpose.TASK_POLL)))
         return known[1]
 
     async def close(self) -> None:

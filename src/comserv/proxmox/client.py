@@ -7,6 +7,7 @@ from typing import Self
 
 from comserv.domain.cluster import Version
 from comserv.domain.errors import ProxmoxError
+from comserv.domain.load import Purpose
 from comserv.domain.plan import PlannedCall
 from comserv.domain.server import Server
 from comserv.domain.task import Upid
@@ -15,6 +16,7 @@ from comserv.proxmox.cluster import Cluster
 from comserv.proxmox.connections import Connections, Timeouts
 from comserv.proxmox.exchange import Exchange, Observer
 from comserv.proxmox.limits import Limits
+from comserv.proxmox.meter import Meter
 from comserv.proxmox.nodes import Node
 from comserv.proxmox.storage import Storages
 from comserv.proxmox.tasks import Task
@@ -27,9 +29,12 @@ class Client:
     sent and no usable answer came), TokenRefused, PermissionMissing, RequestRefused and its kinds, ReplyUnreadable.
     """
 
-    def __init__(self, server: Server, secret: str, timeouts: Timeouts | None = None) -> None:
-        self._connections, self._limits = Connections(server, secret, timeouts), Limits()
-        self._exchange = Exchange(self._connections, self._limits)
+    def __init__(
+        self, server: Server, secret: str, timeouts: Timeouts | None = None, meter: Meter | None = None
+    ) -> None:
+        self._connections, self._limits = Connections(server, secret, timeouts), Limits(server.pace)
+        self.meter = meter or Meter()
+        self._exchange = Exchange(self._connections, self._limits, meter=self.meter)
 
     async def __aenter__(self) -> Self:
         return self
@@ -44,9 +49,18 @@ class Client:
         await self._connections.close()
 
     def observed(self, observer: Observer, secrets: Iterable[str] = ()) -> "Client":
-        """A light view that reports each call to `observer`; `secrets` are masked wherever they stand in a record."""
+        """A light view for a job that reports each call to `observer`; `secrets` are masked wherever they stand in a record."""
+        return self._viewed(
+            Exchange(self._connections, self._limits, observer, secrets, meter=self.meter, purpose=Purpose.JOB)
+        )
+
+    def for_(self, purpose: Purpose) -> "Client":
+        """A light view whose calls count as sent for this; else they are of a page."""
+        return self._viewed(Exchange(self._connections, self._limits, meter=self.meter, purpose=purpose))
+
+    def _viewed(self, exchange: Exchange) -> "Client":
         view = copy(self)
-        view._exchange = Exchange(self._connections, self._limits, observer, secrets)
+        view._exchange = exchange
         return view
 
     @property
@@ -58,6 +72,7 @@ class Client:
         """The same server with another registration: addresses, token and TLS count from the next call on, in every view
         too. Nothing that is under way is interrupted."""
         self._connections.update(server, secret)
+        self._limits.follow(server.pace)
 
     def node(self, name: str) -> Node:
         return Node(self._exchange, name)

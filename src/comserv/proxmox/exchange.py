@@ -2,6 +2,7 @@
 errors in the words of the domain, and replies decoded."""
 
 from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import perf_counter
@@ -11,12 +12,14 @@ import msgspec
 
 from comserv.domain.errors import OutcomeUnknown, ProxmoxError, ReplyUnreadable, ServerUnreachable
 from comserv.domain.job import CallRecord
+from comserv.domain.load import Purpose
 from comserv.domain.task import Upid, parse_upid
 from comserv.proxmox.connections import Connections
 from comserv.proxmox.decoding import Envelope, decode
 from comserv.proxmox.encoding import Call, Parameters, masked, masked_text
 from comserv.proxmox.errors import Reply, error_of, unreadable
 from comserv.proxmox.limits import Limits
+from comserv.proxmox.meter import Meter
 
 T = TypeVar("T")
 KEPT_OF_A_REFUSAL = 4096
@@ -36,10 +39,18 @@ class Exchange:
     """Sends calls to one server. Every method raises the errors under ProxmoxError, and nothing else of its own."""
 
     def __init__(
-        self, connections: Connections, limits: Limits, observer: Observer | None = None, secrets: Iterable[str] = ()
+        self,
+        connections: Connections,
+        limits: Limits,
+        observer: Observer | None = None,
+        secrets: Iterable[str] = (),
+        *,
+        meter: Meter | None = None,
+        purpose: Purpose = Purpose.PAGE,
     ) -> None:
         self._connections, self._limits = connections, limits
         self._observer, self._own_secrets = observer, tuple(secrets)
+        self._meter, self._purpose = meter or Meter(), purpose
 
     @property
     def _secrets(self) -> tuple[str, ...]:
@@ -80,7 +91,9 @@ class Exchange:
 
     async def send(self, call: Call) -> Reply:
         """A good reply, whose body is not read yet."""
-        async with self._limits.place(call.heavy_on):
+        async with AsyncExitStack() as held:
+            with self._meter.waits():
+                await held.enter_async_context(self._limits.place(call.heavy_on))
             try:
                 return await self._attempt(call)
             except ServerUnreachable as error:
@@ -92,7 +105,9 @@ class Exchange:
         guard = self._observer.before_write if self._observer and call.changes else None
         began, at = perf_counter(), datetime.now(UTC)
         try:
-            reply = await self._connections.send(call, guard)
+            with self._meter.measured(self._purpose, call.method, call.path) as measured:
+                reply = await self._connections.send(call, guard)
+                measured.status = reply.status
         except ProxmoxError as error:
             await self._record(call, at, began, None, error.detail)
             raise

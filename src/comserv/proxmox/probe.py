@@ -11,6 +11,7 @@ import msgspec
 from comserv.domain.cluster import Version
 from comserv.domain.connection import Stage, StageName, StageState
 from comserv.domain.errors import PermissionMissing, ProxmoxError, TokenRefused
+from comserv.domain.load import Purpose
 from comserv.domain.rights import TokenFacts
 from comserv.domain.server import Server
 from comserv.domain.verdicts import (
@@ -31,6 +32,7 @@ from comserv.proxmox.connections import Connections, Timeouts
 from comserv.proxmox.encoding import Call
 from comserv.proxmox.exchange import Exchange
 from comserv.proxmox.limits import Limits
+from comserv.proxmox.meter import Meter
 from comserv.proxmox.reach import Reach
 
 
@@ -49,13 +51,17 @@ def utc_now() -> datetime:
 
 
 async def probe(
-    server: Server, secret: str, timeouts: Timeouts | None = None, now: Callable[[], datetime] = utc_now
+    server: Server,
+    secret: str,
+    timeouts: Timeouts | None = None,
+    now: Callable[[], datetime] = utc_now,
+    meter: Meter | None = None,
 ) -> AsyncIterator[Stage]:
     """All stages of StageName, in order, each as soon as it ended. After a failed one the rest are skipped.
 
     Nothing is changed on the server. Raises nothing of its own: what goes wrong is a stage.
     """
-    test = _Test(server, secret, timeouts or Timeouts(), now)
+    test = _Test(server, secret, timeouts or Timeouts(), now, meter or Meter())
     stopped = False
     try:
         for name in StageName:
@@ -74,7 +80,10 @@ async def probe(
 class _Test:
     """What the stages find out for each other."""
 
-    def __init__(self, server: Server, secret: str, timeouts: Timeouts, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, server: Server, secret: str, timeouts: Timeouts, now: Callable[[], datetime], meter: Meter
+    ) -> None:
+        self._meter = meter
         self._server, self._secret, self._timeouts, self._now = server, secret, timeouts, now
         self._reach = Reach(server, timeouts, now)
         self._exchanges: dict[bool, Exchange] = {}
@@ -176,7 +185,7 @@ class _Test:
             server = replace(self._server, addresses=tuple(self._reach.addresses))
             connections = Connections(server, self._secret if with_token else "", self._timeouts)
             self._connections.append(connections)
-            self._exchanges[with_token] = Exchange(connections, Limits())
+            self._exchanges[with_token] = Exchange(connections, Limits(), meter=self._meter, purpose=Purpose.TEST)
         return self._exchanges[with_token]
 
 

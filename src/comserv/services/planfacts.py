@@ -18,6 +18,7 @@ from comserv.domain.errors import (
     ServerUnreachable,
 )
 from comserv.domain.guest import Guest, GuestConfig, GuestType
+from comserv.domain.load import Purpose
 from comserv.domain.network import Bridge
 from comserv.domain.picture import Health, Picture, Storage
 from comserv.domain.planfacts import PlanFacts
@@ -70,7 +71,7 @@ class FactsOfServers:
         if not fresh and known.health.next_try and known.health.next_try > self._db.clock() and known.health.failures:
             return Seen(problem=f"{known.health.error_title} {known.health.error_detail}".strip())
         try:
-            client = await self._clients.of(known.server.id)
+            client = (await self._clients.of(known.server.id)).for_(Purpose.PLAN)
             async with asyncio.timeout(WITHIN):
                 return await _ask(client, known, self._db.clock())
         except TimeoutError:
@@ -85,7 +86,7 @@ class FactsOfServers:
         if not fresh and kept and monotonic() - kept[0] < KEPT:
             return kept[1]
         try:
-            client = await self._clients.of(guest.key.server)
+            client = (await self._clients.of(guest.key.server)).for_(Purpose.PLAN)
             config = await client.node(guest.node).qemu(guest.key.vmid).config()
         except GuestMissing:
             raise
@@ -141,7 +142,7 @@ class FactsOfServers:
         if request.vmid is None or seen.problem:
             return None
         try:
-            client = await self._clients.of(request.server)
+            client = (await self._clients.of(request.server)).for_(Purpose.PLAN)
             await client.cluster.is_free(request.vmid)
         except RequestRefused:
             return True

@@ -15,7 +15,7 @@ from comserv.domain.person import Action, Actor
 from comserv.domain.picture import Health, Picture, Storage
 from comserv.domain.pveum import setup_lines
 from comserv.domain.server import Server, ServerState, Tls, TlsMode, TokenId, parse_address
-from comserv.jobs.clients import resting
+from comserv.jobs.clients import Clients, resting
 from comserv.persistence import jobs, servers
 from comserv.persistence.database import Database
 from comserv.persistence.servers import LastTest
@@ -102,8 +102,8 @@ class ServerView:
 
 
 class Servers:
-    def __init__(self, database: Database, estate: Estate) -> None:
-        self._db, self._estate = database, estate
+    def __init__(self, database: Database, estate: Estate, clients: Clients) -> None:
+        self._db, self._estate, self._clients = database, estate, clients
         self._tests = asyncio.Semaphore(TESTS_AT_ONCE)
 
     async def list(self, actor: Actor) -> tuple[ServerView, ...]:
@@ -213,7 +213,8 @@ class Servers:
 
     async def _probe(self, server: Server, secret: str) -> AsyncIterator[Stage]:
         async with self._tests:
-            async for stage in probe(server, secret, now=self._db.clock):
+            meter = self._clients.meter(server.id)
+            async for stage in probe(server, secret, now=self._db.clock, meter=meter):
                 yield stage
 
     async def edit(self, actor: Actor, server_id: str, edit: ServerEdit) -> ServerView:

@@ -8,6 +8,7 @@ from comserv.services.finding import Finder
 from comserv.services.guests import Guests
 from comserv.services.jobs import Jobs
 from comserv.services.live import Live
+from comserv.services.load import Loads
 from comserv.services.maintenance import Maintenances
 from comserv.services.overview import Overview
 from comserv.services.people import People
@@ -31,4 +32,5 @@ class Services:
     overview: Overview
     finder: Finder
     live: Live
+    loads: Loads
     maintenances: Maintenances

@@ -22,6 +22,7 @@ from comserv.web import (
     people,
     problems,
     server_add,
+    server_load,
     server_maintenance,
     servers,
 )
@@ -34,7 +35,8 @@ from comserv.web.session import Cookies
 
 # What has a fixed word where another has a name comes first: /servers/new before /servers/{id}
 NOUNS = (
-    access, overview, create, guests, guest, jobs, server_add, server_maintenance, servers, people, audit, account, find, events,
+    access, overview, create, guests, guest, jobs, server_add, server_load, server_maintenance, servers,
+    people, audit, account, find, events,
 )  # fmt: skip
 
 

@@ -87,7 +87,9 @@ def router(web: Web) -> APIRouter:
         visitor = await web.visitor(request)
         view = await servers.get(visitor.actor, server_id)
         page = ServerPage(view, visitor.actor.may(Action.MANAGE_SERVERS))
-        return await web.page(request, visitor, page, (f"server-head:{server_id}", f"server:{server_id}"))
+        return await web.page(
+            request, visitor, page, (f"server-head:{server_id}", f"server:{server_id}", f"server-load:{server_id}")
+        )
 
     @routes.post("/servers/{server_id}/test")
     async def test(request: Request, server_id: str) -> Response:
