@@ -17,10 +17,11 @@ from typing import Any
 
 from pve_simulator import api
 from pve_simulator.clock import Clock
+from pve_simulator.errors import SimulatorError
 from pve_simulator.listener import BACKLOG, Listener
-from pve_simulator.persistence import Keeper, UnreadableState
+from pve_simulator.persistence import Keeper
 from pve_simulator.server import Server
-from pve_simulator.worlds import Plan, make
+from pve_simulator.worlds import WORLDS, make, sized, standing_faults
 
 ATTEMPTS = 50  # to find free ports in a row
 
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return asyncio.run(serve(options))
     except KeyboardInterrupt:
         return 130
-    except (OSError, UnreadableState) as fault:
+    except (OSError, SimulatorError) as fault:
         print(f"pve-simulator: {fault}", file=sys.stderr)  # noqa: T201 - a command speaks on standard error
         return 1
 
@@ -43,13 +44,14 @@ def parser() -> argparse.ArgumentParser:
     """The options, as other programs rely on them."""
     made = argparse.ArgumentParser(prog="pve-simulator", description="Serves a simulated Proxmox VE on loopback.")
     made.add_argument("--port", type=int, required=True, help="port of the first server; 0 takes a free one")
-    made.add_argument("--nodes", type=at_least_one, default=1, help="nodes per server (default 1)")
-    made.add_argument("--guests", type=int, default=20, help="VMs and containers per server (default 20)")
-    made.add_argument("--templates", type=int, default=2, help="templates per server, on top (default 2)")
+    made.add_argument("--nodes", type=at_least_one, help="nodes per server (default: the world's; 1)")
+    made.add_argument("--guests", type=int, help="VMs and containers per server (default: the world's; 20)")
+    made.add_argument("--templates", type=int, help="templates per server, on top (default: the world's; 2)")
     made.add_argument("--seed", type=int, default=1, help="what the default world is made from (default 1)")
-    made.add_argument("--servers", type=at_least_one, default=1, help="servers on consecutive ports (default 1)")
+    made.add_argument("--servers", type=at_least_one, help="servers on consecutive ports (default: the world's; 1)")
     made.add_argument("--speed", type=positive, default=1.0, help="what lasts takes 1/SPEED of its time (default 1)")
-    made.add_argument("--world", default="default", choices=("default", "recorded"), help="which world to begin with")
+    worlds = "; ".join(f"{name}: {world.text}" for name, world in WORLDS.items())
+    made.add_argument("--world", default="default", choices=tuple(WORLDS), help=f"which world to begin with. {worlds}")
     made.add_argument(
         "--node-ports", action="store_true", help="every node on a port and with a certificate of its own"
     )
@@ -102,7 +104,7 @@ async def serve(options: argparse.Namespace) -> int:
 
 def build(options: argparse.Namespace, keeper: Keeper) -> tuple[list[Server], list[Listener]]:
     """Servers and their ports: every server's first address, then those of further nodes."""
-    servers = [build_one(options, keeper, number) for number in range(options.servers)]
+    servers = [build_one(options, keeper, number) for number in range(options.servers or WORLDS[options.world].servers)]
     served = [(server, server.proxy) for server in servers]
     if options.node_ports:
         for number, server in enumerate(servers):
@@ -114,9 +116,11 @@ def build(options: argparse.Namespace, keeper: Keeper) -> tuple[list[Server], li
 
 def build_one(options: argparse.Namespace, keeper: Keeper, number: int) -> Server:
     """A server with its world, kept or fresh."""
-    plan = Plan(options.world, options.nodes, options.guests, options.templates, options.seed, number)
+    plan = sized(options.world, options.nodes, options.guests, options.templates, options.seed, number)
     estate = keeper.estate(number) or make(plan)
-    return Server(estate, Clock(options.speed), keeper.certificates(number))
+    server = Server(estate, Clock(options.speed), keeper.certificates(number))
+    server.faults.add(standing_faults(plan.world))
+    return server
 
 
 def ports(first: int, count: int) -> list[socket.socket]:
