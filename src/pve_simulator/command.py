@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import gc
 import json
 import logging
@@ -23,12 +24,19 @@ from pve_simulator.persistence import Keeper
 from pve_simulator.server import Server
 from pve_simulator.worlds import WORLDS, make, sized, standing_faults
 
+DESCRIPTION = (
+    "Serves a simulated Proxmox VE on loopback. Beside it: `pve-simulator compare --help` asks a real server what was recorded; "
+    "`pve-simulator endpoints [acts|answers|refuses]` lists what is simulated."
+)
 ATTEMPTS = 50  # to find free ports in a row
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command's entry: serves until SIGINT or SIGTERM."""
-    options = parser().parse_args(arguments)
+    """The command's entry: serves until SIGINT or SIGTERM, or carries out what its first word names."""
+    told = list(sys.argv[1:] if arguments is None else arguments)
+    if told[:1] in (["compare"], ["endpoints"]):
+        return side_command(told[0], told[1:])
+    options = parser().parse_args(told)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     api.load()
     try:
@@ -40,9 +48,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def side_command(name: str, told: list[str]) -> int:
+    """`compare` and `endpoints`, which serve nothing."""
+    from pve_simulator import endpoints
+    from pve_simulator.comparison import command
+
+    if name == "endpoints":
+        print(endpoints.listing(told or endpoints.KINDS))  # noqa: T201 - what was asked for
+        return 0
+    try:
+        return command.main(told, functools.partial(print, flush=True))
+    except SimulatorError as fault:
+        print(f"pve-simulator compare: {fault}", file=sys.stderr)  # noqa: T201 - a command speaks on standard error
+        return 2
+
+
 def parser() -> argparse.ArgumentParser:
     """The options, as other programs rely on them."""
-    made = argparse.ArgumentParser(prog="pve-simulator", description="Serves a simulated Proxmox VE on loopback.")
+    made = argparse.ArgumentParser(prog="pve-simulator", description=DESCRIPTION)
     made.add_argument("--port", type=int, required=True, help="port of the first server; 0 takes a free one")
     made.add_argument("--nodes", type=at_least_one, help="nodes per server (default: the world's; 1)")
     made.add_argument("--guests", type=int, help="VMs and containers per server (default: the world's; 20)")

@@ -101,6 +101,16 @@ class Schema:
             return {**told, "format": self.formats[told["format"]["name"]]}
         return told
 
+    def templates(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Every path template with its methods."""
+        found, branches = [("/", tuple(self.root.methods))], list(self.root.children.values())
+        while branches:
+            branch = branches.pop()
+            branches += [*branch.children.values(), *([branch.variable[1]] if branch.variable else [])]
+            if branch.methods:
+                found.append((next(iter(branch.methods.values())).template, tuple(branch.methods)))
+        return found
+
     def find(self, method: str, path: str) -> tuple[Method, dict[str, str]] | None:
         """The method behind a decoded path (`/nodes/pve1/qemu`) and the parameters that stand in the path."""
         parts = [part for part in path.split("/") if part]
