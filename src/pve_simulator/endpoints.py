@@ -7,12 +7,15 @@ the world is. One *refuses* (501) where there is no code for it.
 from __future__ import annotations
 
 import dis
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pve_simulator import api, schema
 from pve_simulator.call import ENDPOINTS, Handler
 
+BEGIN, END = "<!-- endpoints: `python -m pve_simulator.endpoints docs/simulator.md` -->", "<!-- end -->"
 KINDS = ("acts", "answers", "refuses")
 
 
@@ -69,3 +72,17 @@ def table() -> str:
 def listing(kinds: Sequence[str] = KINDS) -> str:
     """A line for each endpoint of these kinds."""
     return "\n".join(f"{row.kind:8} {row.method:6} {row.template}" for row in rows() if row.kind in kinds)
+
+
+def rewritten(page: str) -> str:
+    """A page with the table between its two marks made anew. Raises ValueError where a mark is missing."""
+    before, _, rest = page.partition(BEGIN)
+    _, found, after = rest.partition(END)
+    if not found:
+        raise ValueError(f"the page has no {BEGIN} … {END}")
+    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    file = Path(sys.argv[1])
+    file.write_text(rewritten(file.read_text()))
