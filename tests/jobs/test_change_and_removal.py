@@ -175,6 +175,18 @@ async def test_a_container_is_changed_also_when_its_server_hiccups(comserv: Inst
     assert config_of(pve, key)["memory"] == str(done.request["change"]["memory_mb"])
 
 
+@pytest.mark.parametrize("status", [500, 503])
+async def test_a_container_that_was_changed_though_the_answer_was_an_error_is_changed(
+    comserv: Installed, pve: Pve, status: int
+) -> None:
+    key = await a_container(comserv, pve)
+    rule = {"status": status, "text": "service not available", "carried_out": True}
+    pve.fault("status", {"method": "PUT", "path": "/lxc/.*/config$"}, times=1, **rule)
+    job = await changed(comserv, key, memory_mb=400 + status)
+    assert config_of(pve, key)["memory"] == str(400 + status)
+    assert "error" in job.step("configure").note
+
+
 async def test_a_change_that_changes_nothing_sends_nothing(comserv: Installed, pve: Pve) -> None:
     key = await a_vm(comserv)
     await changed(comserv, key, memory_mb=64)

@@ -20,7 +20,7 @@ from comserv.domain.lostreply import CallLook, ChangedByOther, Next, Sent, after
 from comserv.domain.plan import PlannedCall
 from comserv.domain.taskend import explain
 from comserv.domain.units import MIB
-from comserv.jobs.calls import LOOK_EVERY, Caller, Refused
+from comserv.jobs.calls import LOOK_EVERY, NOT_CARRIED_OUT, Caller, Refused
 from comserv.jobs.failures import failure_of
 from comserv.jobs.run import Run, StepRun
 from comserv.jobs.story import Hold, StepFailed, Story
@@ -111,7 +111,9 @@ class GuestChange:
             text = error.proxmox.message if error.proxmox else error.detail
             raise self.caller.waits(explain(text, self.doing, self.run.job.server), self.doing) from error
         except RequestRefused as error:
-            raise Refused(error) from error
+            if isinstance(error, NOT_CARRIED_OUT) or not is_changed(self.change, self.type, await self._config()):
+                raise Refused(error) from error
+            step.note("It was answered with an error, and is there all the same.")
 
     def _look(self, step: StepRun):  # a Look
         async def look(sent: Sent) -> Next:
