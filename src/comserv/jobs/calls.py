@@ -1,7 +1,8 @@
 """One call of a step that changes a server: intended, sent once, looked for when its outcome is not known, and followed.
 
 The step's intent holds when it was sent (`at`), when an error reply came (`error_at`) and its task once that is known. A step that
-is entered again finds it there and looks first; `domain/lostreply.py` says what the look means.
+is entered again finds it there and looks first; `domain/lostreply.py` says what the look means. These times are the server's own
+(`Caller.now`): its tasks tell theirs by the same clock, and ours may be set while a call is on its way.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -149,7 +150,7 @@ class Caller:
             return parse_upid(self.client.server.id, str(step.intent["upid"]))
         if "at" not in step.intent:
             return None
-        outcome = await self.look(look, self._sent(step, self.run.now()))
+        outcome = await self.look(look, self._sent(step, await self.now()))
         if not isinstance(outcome, WaitForTask):
             return None
         await self._known(step, outcome.upid)
@@ -172,7 +173,7 @@ class Caller:
         await step.intend(
             {
                 **_lasting(step.intent),
-                "at": self.run.now(),
+                "at": await self.now(),
                 "sends": sends,
                 "call": f"{call.method} {call.path}",
                 "token": str(self.client.server.token_id),
@@ -185,7 +186,7 @@ class Caller:
             await self.account(step)
             raise self.held(error) from error
         except (OutcomeUnknown, ReplyUnreadable) as error:
-            await step.intend({**step.intent, "error_at": self.run.now()})
+            await step.intend({**step.intent, "error_at": await self.now()})
             log.info("a reply was lost", detail=error.detail, **self.run.job.log_context())
             return await self._find_out(step, call, look, doing, heavy_on)
         except ProxmoxError as error:
@@ -208,12 +209,12 @@ class Caller:
         if isinstance(error, RequestRefused) and explain(said.message, doing).problem.code in SAYS_NO:
             await self.account(step)
             raise Refused(error) from error
-        await step.intend({**step.intent, "error_at": self.run.now(), "said": [said.status, said.message]})
+        await step.intend({**step.intent, "error_at": await self.now(), "said": [said.status, said.message]})
         return await self._find_out(step, call, look, doing, heavy_on)
 
     async def _find_out(self, step: StepRun, call: PlannedCall, look: Look, doing: str, heavy_on: str) -> Upid | None:
-        back_at = self.run.now()
-        outcome = await self.look(look, self._sent(step, back_at))
+        sent = self._sent(step, await self.now())
+        outcome = await self.look(look, sent)
         match outcome:
             case Adopt(upid) | WaitForTask(upid) | TaskFailed(upid):
                 step.note("The task was found in the server's list after its reply was lost.")
@@ -227,8 +228,8 @@ class Caller:
                 return await self._send(step, call, look, doing, heavy_on)
             case KeepLooking(until, reason):
                 text = f"The reply was lost. {reason} Nothing is sent again meanwhile."
-                next_try = min(until, self.run.later(LOOK_EVERY))
-                raise Hold(WaitReason.OUTCOME_UNKNOWN, text, max(next_try, self.run.later(0.2)), cancellable=False)
+                wait = min(LOOK_EVERY, max(0.2, (until - sent.looked_at).total_seconds()))
+                raise Hold(WaitReason.OUTCOME_UNKNOWN, text, self.run.later(wait), cancellable=False)
             case TakenByOther() | ChangedByOther():  # a later try sends anew, and knows that it is not the first
                 await step.intend({"spent": step.intent.get("spent", []), "refused": True})
                 raise Refused(None, outcome)
@@ -243,12 +244,16 @@ class Caller:
         await self.account(step)
         raise self.waits(explain(str(said[1]), doing, self.client.server.id, int(said[0])), doing)
 
-    def _sent(self, step: StepRun, back_at: datetime) -> Sent:
+    async def now(self) -> datetime:
+        """What time it is on the server. A server that does not answer holds the job."""
+        return await self.reads(self.client.now())
+
+    def _sent(self, step: StepRun, now: datetime) -> Sent:
         error_at = step.intent.get("error_at")
         return Sent(
             at=_time(step.intent["at"]),
-            looked_at=self.run.now(),
-            back_at=back_at,
+            looked_at=now,
+            back_at=now,
             token=str(self.client.server.token_id),
             error_at=_time(error_at) if error_at else None,
             wait=self._wait,
@@ -273,7 +278,7 @@ class Caller:
             status = await self._watch.ended(upid, listen, self.client)
             return replace(status, exitstatus=masked_text(status.exitstatus, self._secrets))
         except TaskMissing:
-            outcome = await self.look(look, self._sent(step, self.run.now()))
+            outcome = await self.look(look, self._sent(step, await self.now()))
             if isinstance(outcome, AlreadySo | Adopt):
                 return None
             text = f"{doing}: the server does not know the task any more. Looking at what came of it."

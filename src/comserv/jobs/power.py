@@ -65,7 +65,9 @@ class PowerChange:
             if not step.intent.get("at"):
                 self._makes_sense(state)
             task = await self._send(step, state)
-            await step.intend({**step.intent, "ended": self.run.now(), "exitstatus": task.exitstatus if task else "OK"})
+            await step.intend(
+                {**step.intent, "ended": await self.caller.now(), "exitstatus": task.exitstatus if task else "OK"}
+            )
         return await self._confirm(step)
 
     def _makes_sense(self, state: GuestState) -> None:
@@ -95,7 +97,7 @@ class PowerChange:
             state = await self._state_or_none()
             types = task_types(self.action, self.type)
             tasks = await self.caller.tasks(step, self.run.job.node, sent.at, types)
-            there = reached(self.action, state, self.run.now() - sent.at) if state else None
+            there = reached(self.action, state, sent.looked_at - sent.at) if state else None
             return after_call(CallLook(sent, self.vmid, types, state is not None, there, tasks=tasks))
 
         return look
@@ -108,7 +110,7 @@ class PowerChange:
         if upid is None:
             return await self._done(step, state)
         task = TaskStatus(parse_upid(self.run.job.server, str(upid)), False, str(step.intent["exitstatus"]), ended)
-        match after_power(self.action, task, state, ended, self.run.now(), self.doing):
+        match after_power(self.action, task, state, ended, await self.caller.now(), self.doing):
             case PowerDone(note):
                 step.note(note)
                 return await self._done(step, state)

@@ -1,7 +1,7 @@
 """The last step of a creation: the agent in the VM reports what was asked, or the reason why nothing can be proven."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from comserv.domain.errors import (
@@ -32,11 +32,11 @@ class Proving(NewVm):
         """Asks the agent until it reports what was asked, or it is clear that nothing can be proven: a warning, no failure."""
         await self._kept_address()
         wanted = asked(self.request, self.decision.agent)
-        report, running, said, since = None, None, "", self.run.now()
+        report, running, said, waited = None, None, "", timedelta()
         if wanted.started and wanted.agent:
             report, running, said = await self._ask_agent(step)
-            since = await self._began(step)
-        answer = prove(wanted, report, self.run.now() - since, self.place.proof_wait, running, said)
+            waited = await self._waited(step)
+        answer = prove(wanted, report, waited, self.place.proof_wait, running, said)
         match answer:
             case Proven(addresses):
                 return await self._proven(step, addresses, report)
@@ -48,12 +48,13 @@ class Proving(NewVm):
             case NotYet(reason):
                 raise Hold(WaitReason.AGENT, reason, self.run.later(ASK_EVERY))
 
-    async def _began(self, step: StepRun) -> datetime:
-        """Since when the agent could have answered: a time in which its server did not answer does not count."""
+    async def _waited(self, step: StepRun) -> timedelta:
+        """How long the agent could have answered, by its server's clock: a time in which that did not answer does not count."""
+        now = await self.caller.now()
         if step.intent.get("away"):
-            await step.intend({"since": self.run.now()})
+            await step.intend({"since": now})
         since = step.intent.get("since") or self.run.job.step("start").result.get("at")
-        return datetime.fromisoformat(str(since)) if since else self.run.now()
+        return now - datetime.fromisoformat(str(since)) if since else timedelta()
 
     async def _ask_agent(self, step: StepRun) -> tuple[AgentReport | None, bool | None, str]:
         """(its report, whether the VM runs, what Proxmox said where it can never be asked)."""

@@ -212,7 +212,7 @@ class Creation(Cloning, Proving):
                 raise failure_of(refused, doing, self.request.server) from refused
         await self._after_start(step, ended, doing)
         await self._show(step, {"status": str(GuestStatus.RUNNING)})
-        return {"at": self.run.now()}
+        return {"at": await self.caller.now()}
 
     def _look_at_start(self, step: StepRun):  # a Look
         async def look(sent: Sent) -> Next:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from copy import copy
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
@@ -102,6 +103,12 @@ class Client:
 
     async def version(self) -> Version:
         return await self.cluster.version()
+
+    async def now(self) -> datetime:
+        """What time it is there. Asks for the version where no reply has told it yet; ours where none tells it."""
+        if self._connections.time.now() is None:
+            await self.version()
+        return self._connections.time.now() or datetime.now(UTC)
 
     @property
     def requests_last_minute(self) -> int:

@@ -35,6 +35,7 @@ from comserv.proxmox import tls
 from comserv.proxmox.encoding import Call, encode
 from comserv.proxmox.errors import NOTHING_REACHED_THE_NODE, Reply
 from comserv.proxmox.limits import Rate
+from comserv.proxmox.servertime import ServerTime
 
 KEEP_ALIVE = 3.0  # seconds; Proxmox closes at 5
 LARGEST_REPLY = 64 * 1024 * 1024  # bytes, unpacked; 10,000 guests are some 6 MB
@@ -143,7 +144,7 @@ class Connections:
     """
 
     def __init__(self, server: Server, secret: str, timeouts: Timeouts | None = None) -> None:
-        self.rate = Rate()
+        self.rate, self.time = Rate(), ServerTime()
         self.address_in_use = ""
         self.certificates: dict[str, bytes] = {}
         self._timeouts = timeouts or Timeouts()
@@ -244,7 +245,7 @@ class Connections:
         verification = self._verification(address)
         url, body, headers = self._written(address, call)
         session = self._session(call.changes)
-        on_its_way = _on_its_way.set(sending)
+        on_its_way, asked = _on_its_way.set(sending), monotonic()
         try:
             async with session.request(
                 call.method,
@@ -255,6 +256,7 @@ class Connections:
                 allow_redirects=False,
                 trace_request_ctx=sending,
             ) as response:
+                self.time.told(response.headers.get("Date", ""), asked, monotonic())
                 return Reply(
                     status=response.status,
                     reason=response.reason or "",
