@@ -6,13 +6,14 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from campaign import report
 from campaign.batch import Calls, Result, run_batch
 from campaign.bystanders import BYSTANDERS
 from campaign.draw import BATCH, DATABASES, LEARNING, BatchDraw, Draw, batch_of, run_of
+from campaign.faults import Call
 from campaign.installation import Prepared, prepare
 from campaign.operations import OPERATIONS
 from tests.databases import Cluster, throwaway_cluster
@@ -70,6 +71,7 @@ async def campaign(options: argparse.Namespace, cluster: Cluster, folder: Path) 
             place = folder / f"batch-{number}"
             found = await run_batch(shared, mine, calls, prepared, cluster, place)
             _print(found)
+            print(report.batch_line(number, shared.database, found, time.monotonic() - began), flush=True)
             if not (options.keep and any(one.breaches for one in found)):
                 shutil.rmtree(place, ignore_errors=True)
             return found
@@ -80,9 +82,9 @@ async def campaign(options: argparse.Namespace, cluster: Cluster, folder: Path) 
     return results
 
 
-async def learn(operations: set[str], prepared: Prepared, folder: Path) -> tuple[dict[str, set], list[Result]]:
+async def learn(operations: set[str], prepared: Prepared, folder: Path) -> tuple[Calls, list[Result]]:
     """The calls that each operation sends when nothing goes wrong, and what came of these runs."""
-    calls: dict[str, set] = {}
+    calls: dict[str, Mapping[Call, int]] = {}
     results: list[Result] = []
     names = sorted(operations)
     for start in range(0, len(names), BATCH):

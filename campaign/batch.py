@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,10 +30,10 @@ WORLD = ("--guests", "6", "--templates", "3")
 STRIKES_WITHIN = 12.0  # seconds; a fault whose call has not come by then does not come any more
 LOOK_EVERY = 0.15
 FAULTS_STAND = 6.0  # seconds after everything was asked, then all is lifted
-RUN_ENDS_WITHIN = 150.0
+RUN_ENDS_WITHIN = 300.0
 
-Calls = Mapping[str, Collection[Call]]
-"""By operation, what it sends when nothing goes wrong."""
+Calls = Mapping[str, Mapping[Call, int]]
+"""By operation, what it sends when nothing goes wrong, and how often."""
 
 
 @dataclass
@@ -47,7 +48,7 @@ class Result:
     breaches: list[str]
     seconds: float
     states: list[str] = field(default_factory=list)
-    calls: set[Call] = field(default_factory=set)
+    calls: Counter[Call] = field(default_factory=Counter)
     evidence: dict[str, Any] = field(
         default_factory=dict
     )  # of one with breaches: jobs, their calls, the world, all requests
@@ -69,7 +70,7 @@ async def run_batch(
             if isinstance(error, BaseException):
                 raise error
         for stage in stages:
-            stage.placed = drawing.placed(stage.draw, calls.get(stage.draw.operation, ()))
+            stage.placed = drawing.placed(stage.draw, calls.get(stage.draw.operation, {}))
         killing = asyncio.create_task(_kill(shared.kills, stages, comserv))
         results = await asyncio.gather(*(_run(stage, shared.database) for stage in stages))
         killing.cancel()
@@ -157,7 +158,7 @@ async def _run(stage: Stage, database: str) -> Result:
         found = [*stage.wrong, f"the check itself failed: {type(error).__name__}: {error}"]
     states = [str(wish.told.get("state")) if wish.job else f"refused {wish.status}" for wish in stage.wishes]
     requests = await stage.simulated.requests()
-    sent = {Call.of(row["method"], row["path"]) for row in requests if "!" in row["who"]}
+    sent = Counter(Call.of(row["method"], row["path"]) for row in requests if "!" in row["who"])
     seconds = time.monotonic() - began
     result = Result(stage.draw, database, stage.placed, tuple(stage.hit), 0, found, seconds, states, sent)
     if found:
@@ -260,7 +261,7 @@ async def _settle(stage: Stage) -> None:
         if not wish.job:
             continue
         job = await stage.comserv.ended(wish.job)
-        if job["state"] in ("failed", "cancelled") and stage.draw.again == "retry":
+        if job["state"] in ("failed", "cancelled") and stage.draw.again == "retry" and not wish.removed:
             first = job
             await again(stage, wish)
             job = await stage.comserv.ended(wish.job)
@@ -274,8 +275,8 @@ async def _settle(stage: Stage) -> None:
 
 
 def _may_stay_failed(stage: Stage) -> bool:
-    """What somebody else did, and what a dead node left, is not undone by another try."""
-    return bool(stage.other_did) or stage.node_died
+    """What somebody else did, what another wish removed, and what a dead node left, is not undone by another try."""
+    return bool(stage.other_did) or stage.node_died or any(wish.is_removal for wish in stage.wishes)
 
 
 async def _remains(stage: Stage, wish: Wish, job: world.Json) -> None:

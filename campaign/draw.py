@@ -5,7 +5,7 @@ is drawn so that a longer list changes few draws.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TypeVar
@@ -19,7 +19,7 @@ PROCESSES = {"sqlite": 1, "postgresql": 1, "postgresql-3": 3}
 LEARNING = "faultless"  # the seed of the runs that learn which calls an operation sends
 FAULTLESS_SHARE, PAIR_SHARE, OTHER_SHARE, KILLED_SHARE = 0.06, 0.35, 0.2, 0.55
 WRITES_SHARE = 0.65  # of faults that meet a call that changes something
-LONGEST_SLOT = 3  # at most the third call of its kind
+NTH = (1, 1, 1, 2, 3)  # which call of its kind, where there are so many
 
 
 @dataclass(frozen=True)
@@ -108,18 +108,17 @@ def run_of(seed: str, index: int, operations: Sequence[str], others: Sequence[st
     )
 
 
-def placed(draw: Draw, calls: Iterable[Call], faults: Sequence[Fault] = FAULTS) -> tuple[Placed, ...]:
-    """The run's faults, of the calls that its operation sends when nothing goes wrong."""
-    known = sorted(set(calls))
-    if draw.faultless or not known:
+def placed(draw: Draw, calls: Mapping[Call, int], faults: Sequence[Fault] = FAULTS) -> tuple[Placed, ...]:
+    """The run's faults. calls: what its operation sends when nothing goes wrong, and how often."""
+    if draw.faultless or not calls:
         return ()
-    return tuple(_place(draw, slot, known, faults) for slot in range(2 if draw.pair else 1))
+    return tuple(_place(draw, slot, calls, faults) for slot in range(2 if draw.pair else 1))
 
 
-def _place(draw: Draw, slot: int, calls: Sequence[Call], faults: Sequence[Fault]) -> Placed:
+def _place(draw: Draw, slot: int, calls: Mapping[Call, int], faults: Sequence[Fault]) -> Placed:
     random = draw.random(f"fault/{slot}")
-    writes = [call for call in calls if call.writes]
-    reads = [call for call in calls if not call.writes]
+    writes = [call for call in sorted(calls) if call.writes]
+    reads = [call for call in sorted(calls) if not call.writes]
     wants_write = random.random() < WRITES_SHARE
     key = f"{draw.seed}/{draw.index}/{slot}"
     call = _ranked(key, (writes or reads) if wants_write else (reads or writes))[0]
@@ -127,7 +126,7 @@ def _place(draw: Draw, slot: int, calls: Sequence[Call], faults: Sequence[Fault]
     return Placed(
         fault,
         call,
-        nth=min(random.choice((1, 1, 1, 2, 3)), LONGEST_SLOT),
+        nth=min(random.choice(NTH), calls[call]),
         tag=f"{draw.index}-{slot}",
         value=random.choice(fault.seconds) if fault.seconds else 0.0,
         lifted_after=random.uniform(0.3, 3.0),

@@ -11,9 +11,12 @@ from comserv.cli.main import main
 from comserv.domain import lostreply, power, retry
 from comserv.jobs import calls, change, engine, proving, sweep
 from comserv.jobs import power as power_story
+from comserv.persistence import database
 from comserv.proxmox.connections import Timeouts
 
 READ = 7.0  # seconds: longer than the longest delay, shorter than waiting for nothing
+
+BUSY = 4  # seconds that SQLite waits for another writer; nobody else writes in a campaign
 
 
 def hurry() -> None:
@@ -27,6 +30,7 @@ def hurry() -> None:
     engine.AGAIN_AFTER_FAULT_SECONDS = 3.0
     power_story.LOOK_AGAIN = 0.3
     proving.ASK_EVERY = 0.3
+    database.BUSY_SECONDS = BUSY
     sweep.RETRY_WHILE_CLOSED = 0.5
     Timeouts.__init__.__defaults__ = (5.0, READ, 2 * READ)
 

@@ -315,7 +315,7 @@ async def again(stage: Stage, wish: Wish) -> None:
 async def remove_remains(stage: Stage, wish: Wish) -> None:
     removal = await stage.ask("DELETE", f"/jobs/{wish.job}/remains", is_removal=True)
     if removal.job:
-        wish.shows = None
+        wish.shows, wish.removed = None, True
 
 
 async def listed(stage: Stage, vmid: int) -> None:

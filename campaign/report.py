@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from campaign.batch import Calls, Result
@@ -20,6 +20,12 @@ def breach_lines(result: Result) -> list[str]:
     if draw.seed != LEARNING:
         again = f"python -m campaign --seed {draw.seed} --run {draw.index} --database {result.database}"
     return [f"BREACH {draw.operation}: {text} [{faults}{other}{killed}; {again}]" for text in result.breaches]
+
+
+def batch_line(number: int, database: str, results: Sequence[Result], seconds: float) -> str:
+    """That a batch is over. seconds: since the campaign began."""
+    broken = sum(bool(one.breaches) for one in results)
+    return f"batch {number} on {database}: {len(results)} runs, {broken} with breaches, {seconds:.0f} s so far"
 
 
 def keep(result: Result, folder: Path) -> None:

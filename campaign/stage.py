@@ -42,6 +42,7 @@ class Wish:
     creation: Creation | None = None
     what: tuple[str, int] | None = None  # e.g. ("reboot", 105), for what must not be done twice
     is_removal: bool = False
+    removed: bool = False  # what was left of it
 
 
 @dataclass
@@ -193,7 +194,8 @@ class Stage:
 
     def gone(self) -> Shows:
         def shows(now: Json, job: Json) -> list[str]:
-            return [f"{self.vmid} is still there"] if self.vmid in world.guests(now) else []
+            there = self.vmid in world.guests(now) and self.vmid not in self.others_guests
+            return [f"{self.vmid} is still there"] if there else []
 
         return shows
 

@@ -24,14 +24,11 @@ async def breaches(stage: Stage) -> list[str]:
             wrong += _told(wish, jobs[wish.job]) + _true(stage, wish, jobs[wish.job], after)
             wrong += await _same_job_again(stage, wish)
     known = _known_guests(stage, jobs)
-    allowed = stage.touched | known | set(stage.others_guests)
     wrong += world.untouched(stage.before, after, stage.touched, not stage.node_died)
     wrong += world.unaccounted(stage.before, after, known | set(stage.others_guests))
     wrong += world.litter(after, broken=stage.node_died)
     wrong += world.done_twice(after, TOKEN, _wished(stage, jobs))
-    wrong += world.strays(
-        await stage.simulated.requests(), TOKEN, allowed - set(stage.others_guests), set(stage.templates)
-    )
+    wrong += world.strays(await stage.simulated.requests(), TOKEN, stage.touched | known, set(stage.templates))
     wrong += _others(stage, after)
     wrong += _kept(stage, jobs)
     if stage.registered:
@@ -71,10 +68,10 @@ def _true(stage: Stage, wish: Wish, job: Json, after: Json) -> list[str]:
     """Succeeded means that the world shows it; failed means that it does not, or that the server said otherwise."""
     if wish.shows is None:
         return []
-    missing = _unexcused(stage, wish.shows(after, job))
+    missing = wish.shows(after, job)
     if job["state"] == "succeeded":
-        return [f"{job['title']} succeeded, but {text}" for text in missing]
-    if job["state"] == "failed" and not missing and not stage.lied_to and not stage.other_did:
+        return [f"{job['title']} succeeded, but {text}" for text in _unexcused(stage, missing)]
+    if job["state"] == "failed" and not missing and not (stage.lied_to or stage.other_did or stage.node_died):
         return [f"{job['title']} failed, but all of it is there: {_error(job)}"]
     return []
 

@@ -114,40 +114,75 @@ def _answers(dsn: str) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def _own_cluster(binaries: Path) -> Iterator[str]:
-    """It ends with this process, however that ends."""
-    folder = Path(tempfile.mkdtemp(prefix="comserv-pg-"))
-    try:
+class OwnServer:
+    """A PostgreSQL of our own in a temp folder, that can be stopped and started again. It ends with this process, however that ends."""
+
+    def __init__(self, binaries: Path) -> None:
+        self._binaries = binaries
+        self.folder = Path(tempfile.mkdtemp(prefix="comserv-pg-"))
+        self._server: subprocess.Popen[bytes] | None = None
         if os.getuid() == 0:
-            shutil.chown(folder, "postgres", "postgres")
-        data, log = folder / "data", folder / "log"
-        initdb = [binaries / "initdb", "-D", data, "-U", "comserv", "-A", "trust", "-E", "UTF8", "--no-sync"]
-        subprocess.run([*_as_postgres(), *initdb, "--locale=C"], check=True, capture_output=True, cwd=folder)
+            shutil.chown(self.folder, "postgres", "postgres")
+        initdb = [
+            binaries / "initdb",
+            "-D",
+            self.folder / "data",
+            "-U",
+            "comserv",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--no-sync",
+        ]
+        subprocess.run([*_as_postgres(), *initdb, "--locale=C"], check=True, capture_output=True, cwd=self.folder)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        settings = ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=300"]
-        settings += [
+            self._port = probe.getsockname()[1]
+        self.dsn = f"postgresql://comserv@127.0.0.1:{self._port}/postgres"
+
+    def start(self, *settings: str) -> None:
+        """settings: `commit_delay=100000`, over those that make tests quick."""
+        quick = [
+            "fsync=off",
+            "synchronous_commit=off",
+            "full_page_writes=off",
+            "max_connections=300",
             "shared_buffers=64MB",
-            "listen_addresses=127.0.0.1",
-            f"port={port}",
-            f"unix_socket_directories={folder}",
         ]
-        options = [part for setting in settings for part in ("-c", setting)]
-        command = [*_as_postgres("--pdeathsig", "QUIT"), binaries / "postgres", "-D", data, *options]
-        with log.open("wb") as output:
-            server = subprocess.Popen(command, stdout=output, stderr=output, cwd=folder)
-        dsn = f"postgresql://comserv@127.0.0.1:{port}/postgres"
-        try:
-            wait_until(lambda: server.poll() is not None or _answers(dsn), 60)
-            assert server.poll() is None, log.read_text()
-            yield dsn
-        finally:
-            server.send_signal(signal.SIGQUIT)
-            server.wait()
+        where = ["listen_addresses=127.0.0.1", f"port={self._port}", f"unix_socket_directories={self.folder}"]
+        options = [part for setting in (*quick, *where, *settings) for part in ("-c", setting)]
+        command = [
+            *_as_postgres("--pdeathsig", "QUIT"),
+            self._binaries / "postgres",
+            "-D",
+            self.folder / "data",
+            *options,
+        ]
+        log = self.folder / "log"
+        with log.open("ab") as output:
+            server = self._server = subprocess.Popen(command, stdout=output, stderr=output, cwd=self.folder)
+        wait_until(lambda: server.poll() is not None or _answers(self.dsn), 60)
+        assert server.poll() is None, log.read_text()
+
+    def stop(self) -> None:
+        """At once, as a machine that loses its power; what was committed is found again."""
+        if self._server:
+            self._server.send_signal(signal.SIGQUIT)
+            self._server.wait()
+            self._server = None
+
+
+@contextlib.contextmanager
+def own_server(*settings: str) -> Iterator[OwnServer]:
+    """Started."""
+    made = OwnServer(_binaries())
+    try:
+        made.start(*settings)
+        yield made
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        made.stop()
+        shutil.rmtree(made.folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -156,8 +191,8 @@ def _dsn() -> Iterator[str]:
     if given:
         yield given
     else:
-        with _own_cluster(_binaries()) as dsn:
-            yield dsn
+        with own_server() as server:
+            yield server.dsn
 
 
 @pytest.fixture(scope="session")
