@@ -23,7 +23,9 @@ from comserv.services.maintenance import Maintenances
 from comserv.services.overview import Overview
 from comserv.services.passwords import Passwords
 from comserv.services.people import People
+from comserv.services.serveraddresses import ServerAddresses
 from comserv.services.servers import Servers
+from comserv.services.servertoken import ServerToken
 from comserv.services.services import Services
 from comserv.services.sessions import Sessions
 from comserv.services.sshkeys import SshKeys
@@ -59,8 +61,11 @@ def wire(settings: Settings) -> Installation:
         return vault.lasting_hash(message, "marker").hex()
 
     clients, estate, passwords = Clients(database), Estate(database), Passwords()
+    servers = Servers(database, estate, clients)
     services = Services(
-        servers=Servers(database, estate, clients),
+        servers=servers,
+        server_addresses=ServerAddresses(database, clients, servers),
+        server_token=ServerToken(database, clients, servers),
         guests=Guests(database, estate, clients),
         vms=Vms(database, estate, clients),
         another=Another(database, estate, clients),

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from comserv.domain.attention import Attention
 from comserv.domain.audit import AuditEntry, Outcome
+from comserv.domain.certificate import NodeCertificate
 from comserv.domain.connection import CertificateSeen, Stage, StageName, StageState
 from comserv.domain.errors import Problem, ProxmoxSaid
 from comserv.domain.gentleness import PACES, Gentleness
@@ -30,7 +31,18 @@ from comserv.domain.picture import Health, Node, Picture, Storage
 from comserv.domain.plan import Finding, Level, NodeChoice, Placement, Plan, PlannedCall
 from comserv.domain.power import PowerFacts, possible_actions
 from comserv.domain.server import Server, ServerState, Tls, TlsMode, TokenId
+from comserv.domain.standing import AddressTrouble, KeptCertificate
 from comserv.domain.task import TaskRow, parse_upid
+from comserv.domain.trust import (
+    CertificateReview,
+    ChangedCertificate,
+    OfferedAddress,
+    OfferedCa,
+    Offers,
+    compare_command,
+    differences,
+    judge_change,
+)
 from comserv.services.guests import Deletion, GuestLive, GuestView
 from comserv.services.load import LoadView
 from comserv.services.overview import Counts, Summary
@@ -272,11 +284,39 @@ LAB = server_view(
     Picture("lab", ago(seconds=4), 7, "9.1.6", nodes=(Node("pve1", True, 0.2, 8, 32 * GIB, 20 * GIB, 9000),), storages=STORAGES[:1]),
     last_test=LastTest(ago(minutes=2), STAGES[:6]),
 )  # fmt: skip
+RACK_AT = tuple(f"https://{host}.example.net:8006" for host in ("rack", "rack-b", "rack-c"))
+KEPT = tuple(
+    KeptCertificate(at, PIN, "CN=rack", "CN=Proxmox Virtual Environment", ago(days=700), NOW + timedelta(days=days))
+    for at, days in zip(RACK_AT, (6, 300, 300), strict=True)
+)
+TROUBLES = (
+    AddressTrouble(
+        RACK_AT[1],
+        ago(minutes=14),
+        f"{RACK_AT[1]}: connection refused, nothing listens there",
+        "Check that pveproxy runs.",
+    ),
+    AddressTrouble(
+        RACK_AT[2], ago(hours=3), f"{RACK_AT[2]}: its fingerprint was not accepted", "", True, PIN.replace("7C", "AB")
+    ),
+)
 RACK = server_view(
     "rack",
-    Health("rack", ServerState.SLOW, 1840, ago(seconds=9), requests_last_minute=41),
+    Health(
+        "rack",
+        ServerState.SLOW,
+        1840,
+        ago(seconds=9),
+        requests_last_minute=41,
+        address=RACK_AT[0],
+        troubles=TROUBLES,
+        certificates=KEPT,
+        token_expires=NOW + timedelta(days=2),
+        token_read_at=NOW,
+    ),
     Picture("rack", ago(seconds=9), 9, "9.0.11", "rack", True, NODES, STORAGES),
     last_test=LastTest(ago(minutes=2), STAGES),
+    server=replace(server("rack", default_node="rack-a"), addresses=RACK_AT),
 )
 BRANCH = server_view(
     "branch",
@@ -294,6 +334,49 @@ NEVER = server_view(
     disk_used=None,
 )  # fmt: skip
 SERVERS = (BRANCH, LAB, NEVER, RACK)
+
+NEXT_TOKEN = TokenId("comserv", "pve", "manager-2")
+OWN_CA = "CN=Proxmox Virtual Environment,OU=1c9f,O=PVE Cluster Manager CA"
+BEFORE = CertificateSeen(
+    RACK_AT[0], PIN, "CN=rack-a.example.net,OU=PVE Cluster Node", OWN_CA, "2024-11-20T00:00:00+00:00", "2026-11-20T00:00:00+00:00",
+    False, "", ("127.0.0.1", "localhost", "10.10.0.2", "rack-a"), "ab" * 32,
+)  # fmt: skip
+AFTER = replace(
+    BEFORE, fingerprint=PIN.replace("7C", "AB"), not_before="2026-11-21T00:00:00+00:00", not_after="2028-11-20T00:00:00+00:00", key="cd" * 32
+)  # fmt: skip
+REVIEW = CertificateReview(
+    (
+        ChangedCertificate(
+            RACK_AT[:2], BEFORE, PIN, AFTER, differences(BEFORE, PIN, AFTER), *judge_change(BEFORE, AFTER, NOW), compare_command(AFTER, ("rack-a",))
+        ),
+    ),
+    (replace(BEFORE, address=RACK_AT[2]),),
+    {"https://rack-d.example.net:8006": "no answer in time"},
+)  # fmt: skip
+
+
+def node_certificate(node: str, file: str = "pve-ssl.pem", pin: str = PIN) -> NodeCertificate:
+    return NodeCertificate(
+        node,
+        file,
+        pin,
+        f"/CN={node}.example.net",
+        "/O=PVE Cluster Manager CA",
+        ago(days=9),
+        NOW + timedelta(days=700),
+        (node,),
+        "PEM",
+    )
+
+
+OFFERS = Offers(
+    (
+        OfferedAddress("rack-a", "https://10.10.0.2:8006", node_certificate("rack-a"), known_as=RACK_AT[0]),
+        OfferedAddress("rack-b", "https://10.10.0.3:8006", node_certificate("rack-b", pin=PIN.replace("7C", "EF"))),
+        OfferedAddress("rack-c", "https://10.10.0.4:8006", online=False, problem="It is offline; its certificate can be read when it is back."),
+    ),
+    OfferedCa(node_certificate("rack-a", "pve-root-ca.pem", PIN.replace("7C", "CA"))),
+)  # fmt: skip
 
 ATTENTION = (
     Attention("bad", "branch does not answer.", "No route to host. Its 3 guests are shown as last seen.", ago(minutes=14), "server", "branch"),

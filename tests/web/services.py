@@ -23,10 +23,12 @@ from comserv.domain.guest import GuestKey
 from comserv.domain.outage import Coverage
 from comserv.domain.page import Page
 from comserv.domain.person import Action, Actor, Person, Role
+from comserv.domain.rights import RightsChange
 from comserv.services.finding import Match
 from comserv.services.guests import GuestPage, Outcome
 from comserv.services.jobs import Remains
 from comserv.services.live import Notice
+from comserv.services.servertoken import TokenLines, TokenReplaced
 from comserv.services.services import Services
 from comserv.services.sessions import SignedIn, Visitor
 from tests.web import estate
@@ -54,6 +56,9 @@ class Told:
     deletion: Any = estate.DELETION
     stages: tuple[Stage, ...] = tuple(Stage(name, StageState.OK, 5, "Good") for name in StageName)
     retry_needs: tuple[str, ...] = ()
+    review: Any = estate.REVIEW
+    offers: Any = estate.OFFERS
+    refusal: Exception | None = None
     asked: list[tuple[Any, ...]] = field(default_factory=list)
     reads: int = 0
     notices: list[Notice] = field(default_factory=list)
@@ -277,6 +282,42 @@ class FakeLoads(_Told):
         self.told.asked.append(("gentleness", server_id, gentleness))
 
 
+class FakeAddresses(_Told):
+    async def certificates(self, actor: Actor, server_id: str) -> Any:
+        actor.require(Action.MANAGE_SERVERS)
+        return self.told.review
+
+    async def accept(self, actor: Actor, server_id: str, shown: Any) -> Any:
+        if self.told.refusal:
+            raise self.told.refusal
+        self.told.asked.append(("accept", server_id, shown))
+
+    async def offers(self, actor: Actor, server_id: str) -> Any:
+        actor.require(Action.MANAGE_SERVERS)
+        return self.told.offers
+
+    async def take(self, actor: Actor, server_id: str, ticked: Any) -> Any:
+        if self.told.refusal:
+            raise self.told.refusal
+        self.told.asked.append(("take", server_id, ticked))
+
+    async def trust_ca(self, actor: Actor, server_id: str, fingerprint: str) -> Any:
+        self.told.asked.append(("trust ca", server_id, fingerprint))
+
+
+class FakeToken(_Told):
+    async def next_lines(self, actor: Actor, server_id: str) -> Any:
+        return TokenLines(estate.NEXT_TOKEN, "pveum user token add comserv@pve manager-2 --privsep 1")
+
+    async def replace(
+        self, actor: Actor, server_id: str, token_id: Any, value: str, *, fewer_rights: bool = False
+    ) -> Any:
+        if self.told.refusal and not fewer_rights:
+            raise self.told.refusal
+        self.told.asked.append(("token", server_id, token_id, value))
+        return TokenReplaced(estate.LAB, RightsChange(), "pveum user token remove comserv@pve manager")
+
+
 class FakeVms(_Told):
     async def choices(self, actor: Actor, server_id: str) -> Any:
         actor.require(Action.PLAN)
@@ -404,6 +445,8 @@ def services(told: Told) -> Services:
             servers=FakeServers(told),
             guests=FakeGuests(told),
             vms=FakeVms(told),
+            server_addresses=FakeAddresses(told),
+            server_token=FakeToken(told),
             jobs=FakeJobs(told),
             people=FakePeople(told),
             sessions=FakeSessions(told),

@@ -19,7 +19,8 @@ GUEST, JOB = "/guests/lab/131", f"/jobs/{estate.RUNNING.id}"
 LOOKED_AT = (
     "/", "/guests", "/guests?q=nobody", GUEST, "/guests/branch/101", f"{GUEST}/change", f"{GUEST}/delete", f"{GUEST}/power/stop",
     "/guests/new?hostname=web-01", "/jobs", JOB, f"/jobs/{estate.FAILED.id}", f"/jobs/{estate.DONE.id}", f"/jobs/{estate.LOOKING.id}",
-    "/servers", "/servers/rack", "/servers/branch", "/servers/lab/edit", "/servers/lab/certificate", "/servers/new", "/people",
+    "/servers", "/servers/rack", "/servers/branch", "/servers/lab/edit", "/servers/lab/certificate",
+    "/servers/rack/addresses", "/servers/lab/token", "/servers/new", "/people",
     "/people/mara", "/audit", "/account", "/find?q=shop", "/guests/lab/4711", "/sign-in/link/bad",
 )  # fmt: skip
 VIEWS: dict[str, tuple[int, int, Literal["light", "dark"]]] = {

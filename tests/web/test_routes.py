@@ -2,10 +2,10 @@
 
 import re
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 
+from comserv.domain.errors import Conflict, FewerRights, Invalid
 from comserv.domain.guest import GuestKey
 from comserv.domain.person import Role
 from comserv.domain.power import PowerAction
@@ -21,10 +21,20 @@ PAGES = (
     "/guests/branch/101?whole=yes", "/guests/rack/500?whole=yes", "/guests/lab/9012", f"{GUEST}/change", f"{GUEST}/delete",
     f"{GUEST}/power/stop", "/guests/new", "/guests/new?server=branch", "/jobs", "/jobs?state=failed",
     *(f"/jobs/{job.id}" for job in estate.JOBS), f"{JOB}/cancel", "/servers", "/servers/lab", "/servers/rack", "/servers/branch",
-    "/servers/new-one", "/servers/lab/edit", "/servers/lab/certificate", "/servers/lab/remove", "/servers/new", "/people", "/people/mara",
+    "/servers/new-one", "/servers/lab/edit", "/servers/lab/certificate",
+    "/servers/rack/addresses", "/servers/lab/token", "/servers/lab/remove", "/servers/new", "/people", "/people/mara",
     "/audit", "/audit?who=mara", "/account", "/find", "/find?q=shop", "/find?q=nothing",
 )  # fmt: skip
-FOR_ADMINS = ("/servers/new", "/servers/lab/edit", "/people", "/people/mara", "/audit")
+FOR_ADMINS = (
+    "/servers/new",
+    "/servers/lab/edit",
+    "/servers/lab/certificate",
+    "/servers/lab/addresses",
+    "/servers/lab/token",
+    "/people",
+    "/people/mara",
+    "/audit",
+)
 FOR_OPERATORS = (f"{GUEST}/change", f"{GUEST}/delete", "/guests/new", f"{JOB}/cancel")
 SECRET = "5f0c9d2e-1111-2222-3333-444455556666"
 
@@ -310,23 +320,65 @@ def test_a_servers_address_that_does_not_answer_says_so(client: Client) -> None:
     assert reply.status == 502 and "does not answer" in reply.words
 
 
-def test_a_server_is_edited_disabled_tested_and_removed(client: Client, told: Told) -> None:
+def test_a_server_is_edited_tested_and_removed(client: Client, told: Told) -> None:
     view = estate.LAB.server
     fields = {
-        "name": "The lab", "addresses": "\n".join(view.addresses), "default_node": "", "token_id": str(view.token_id),
-        "tls_mode": "fingerprint", "fingerprints": f"{view.addresses[0]} {estate.PIN}", "ca_pem": "", "token_secret": SECRET,
+        "name": "The lab", "addresses": "\n".join(view.addresses), "default_node": "",
+        "tls_mode": "fingerprint", "fingerprints": f"{view.addresses[0]} {estate.PIN}", "ca_pem": "",
     }  # fmt: skip
     assert client.post("/servers/lab/edit", fields).location == "/servers/lab"
-    client.post("/servers/lab/maintenance", {"why": "new disks", "hours": "2"})
     client.post("/servers/lab/test")
-    client.post("/servers/lab/certificate", {f"fingerprint.{view.addresses[0]}": estate.PIN})
     client.post("/servers/lab/remove")
     edit = told.asked[0][2]
-    assert (edit.name, edit.token_secret, edit.addresses, edit.tls) == ("The lab", SECRET, None, None)
-    assert told.asked[1][2:] == ("new disks", timedelta(hours=2)) and told.asked[3][2].tls.fingerprints == {
-        view.addresses[0]: estate.PIN
-    }
-    assert [one[0] for one in told.asked] == ["edit", "maintenance", "test", "edit", "remove server"]
+    assert (edit.name, edit.addresses, edit.tls) == ("The lab", None, None)
+    assert [one[0] for one in told.asked] == ["edit", "test", "remove server"]
+
+
+def test_a_changed_certificate_stands_beside_the_old_one_and_is_decided_once(client: Client, told: Told) -> None:
+    page = client.get("/servers/rack/certificate")
+    for word in (
+        estate.BEFORE.fingerprint,
+        estate.AFTER.fingerprint,
+        "2028-11-20",
+        "looks like a renewal",
+        "no answer in time",
+    ):
+        assert word in page.words
+    assert "/etc/pve/nodes/rack-a/pve-ssl.pem" in page.words and page.text.count("btn-primary") == 1
+    accepted = [f"{address} {estate.AFTER.fingerprint}" for address in estate.RACK_AT[:2]]
+    assert client.post("/servers/rack/certificate", {"accept": accepted}).location == "/servers/rack"
+    assert told.asked[-1] == ("accept", "rack", dict.fromkeys(estate.RACK_AT[:2], estate.AFTER.fingerprint))
+    told.refusal = Conflict("It shows another one now.")
+    again = client.post("/servers/rack/certificate", {"accept": accepted})
+    assert (
+        again.status == 409 and "It shows another one now." in again.words and estate.AFTER.fingerprint in again.words
+    )
+
+
+def test_a_clusters_nodes_and_its_ca_are_offered_and_taken_by_tick(client: Client, told: Told) -> None:
+    page = client.get("/servers/rack/addresses")
+    assert (
+        "is rack.example.net:8006" in page.words
+        and "It is offline" in page.words
+        and page.text.count('name="take"') == 1
+    )
+    pin = estate.PIN.replace("7C", "EF")
+    client.post("/servers/rack/addresses", {"take": f"https://10.10.0.3:8006 {pin}"})
+    client.post("/servers/rack/ca", {"fingerprint": estate.PIN})
+    assert told.asked == [("take", "rack", {"https://10.10.0.3:8006": pin}), ("trust ca", "rack", estate.PIN)]
+    told.refusal = Invalid("No address was chosen.")
+    assert client.post("/servers/rack/addresses").status == 422
+
+
+def test_a_token_is_replaced_and_the_line_that_removes_the_old_one_is_told(client: Client, told: Told) -> None:
+    assert "manager-2" in client.get("/servers/lab/token").words
+    fields = {"token_id": "comserv@pve!manager-2", "token_secret": SECRET}
+    told.refusal = FewerRights("The new token may do less at /: VM.Clone.", cure="Give it more.\npveum acl modify /")
+    asked = client.post("/servers/lab/token", fields)
+    assert asked.status == 409 and 'name="fewer"' in asked.text and SECRET not in asked.text
+    done = client.post("/servers/lab/token", {**fields, "fewer": "1"})
+    assert done.status == 200 and "pveum user token remove comserv@pve manager" in done.words
+    assert "pveum user token add root@pam" in client.post("/servers/lab/token", {"pasted": "root@pam"}).words
 
 
 def test_people_are_made_changed_and_disabled(client: Client, told: Told) -> None:

@@ -293,6 +293,130 @@ def _edit(server_id: str, body: dict[str, Any], json: bool) -> None:
     print_json(server) if json else show_server(server)
 
 
+@app.command("certificate")
+def certificate(
+    server_id: ServerId,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option("--accept", metavar="SHA256", help="Accept the changed certificate with this fingerprint."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """What every address shows now beside what was agreed; a changed one is accepted by its fingerprint."""
+
+    async def work(client: Client) -> dict[str, Any]:
+        review = await client.get(f"/servers/{server_id}/certificates")
+        wanted = {_plain(one) for one in accept or ()}
+        pins = {at: c["now"]["fingerprint"] for c in review["changed"] for at in c["addresses"]}
+        pins = {at: pin for at, pin in pins.items() if _plain(pin) in wanted}
+        if not wanted:
+            return review
+        if wanted != {_plain(pin) for pin in pins.values()}:
+            raise NotAccepted("Nothing was accepted.", "No address shows a changed certificate with that fingerprint.")
+        return await client.post(f"/servers/{server_id}/certificates", {"fingerprints": pins})
+
+    told = speak(work)
+    if json:
+        print_json(told)
+    elif accept:
+        show_server(told)
+    else:
+        _show_certificates(told)
+
+
+def _plain(fingerprint: str) -> str:
+    return fingerprint.replace(":", "").strip().upper()
+
+
+def _show_certificates(review: dict[str, Any]) -> None:
+    for change in review["changed"]:
+        say(f"{', '.join(change['addresses'])} shows another certificate than agreed, and is refused until you decide.")
+        table(
+            ("WHAT DIFFERS", "AGREED", "SHOWN NOW"), ((r["what"], r["before"], r["now"]) for r in change["differences"])
+        )
+        say(f"{change['text']} {change['cure']}\nOn the server: {change['command']}")
+        say(f"To accept it: --accept {change['now']['fingerprint']}\n")
+    for seen in review["agreed"]:
+        say(f"{seen['address']} shows what was agreed: {seen['subject']}, until {seen['not_after'][:10]}.")
+    for address, why in review["problems"].items():
+        say(f"{address} cannot be seen now: {why}")
+
+
+@app.command("addresses")
+def addresses(
+    server_id: ServerId,
+    take: Annotated[
+        list[str] | None,
+        typer.Option("--take", metavar="ADDRESS=SHA256", help="Add an offered address with the certificate it shows."),
+    ] = None,
+    trust_ca: Annotated[
+        str | None, typer.Option("--trust-ca", metavar="SHA256", help="Trust the cluster's CA instead of certificates.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Which address is in use, which fail and why, and what its cluster offers: other nodes, and its own CA."""
+
+    async def work(client: Client) -> dict[str, Any]:
+        if take:
+            pins = {address: pin for address, _, pin in (one.rpartition("=") for one in take)}
+            await client.post(f"/servers/{server_id}/addresses", {"fingerprints": pins})
+        if trust_ca:
+            await client.post(f"/servers/{server_id}/ca", {"fingerprint": trust_ca})
+        server = await client.get(f"/servers/{server_id}")
+        return {"server": server, "offers": await client.get(f"/servers/{server_id}/offers")}
+
+    told = speak(work)
+    print_json(told) if json else _show_addresses(told["server"], told["offers"])
+
+
+def _show_addresses(server: dict[str, Any], offers: dict[str, Any]) -> None:
+    health = server["health"]
+    trouble = {one["address"]: one for one in health["address_troubles"]}
+    rows = []
+    for address in server["addresses"]:
+        bad = trouble.get(address)
+        state = "fails" if bad else "in use" if address == health["address"] else "stands by"
+        rows.append((address, state, ago(bad["since"]) if bad else "", bad["detail"] if bad else ""))
+    table(("ADDRESS", "STATE", "SINCE", "WHY"), rows)
+    if offers["problem"]:
+        say(f"\nThe cluster could not be read: {offers['problem']} {offers['cure'] or ''}")
+    for one in offers["addresses"]:
+        if one["known_as"] or one["problem"]:
+            say(f"{one['node']}: {'is ' + one['known_as'] if one['known_as'] else one['problem']}")
+        else:
+            say(f"{one['node']} is offered, {one['subject']}: --take {one['address']}={one['fingerprint']}")
+    if (ca := offers["ca"]) and not ca["in_use"]:
+        refused = "; ".join(f"{address}: {why}" for address, why in ca["refused_by"].items())
+        say(f"The cluster's CA: {refused or '--trust-ca ' + ca['fingerprint']}")
+
+
+@app.command("token")
+def token(
+    server_id: ServerId,
+    token_id: TokenId = None,
+    token_secret_stdin: TokenStdin = False,
+    token_stdin: WholeToken = False,
+    fewer_rights: Annotated[bool, typer.Option("--fewer-rights", help="Take it though it may do less.")] = False,
+    json: Json = False,
+) -> None:
+    """Replace the token: the new one is tested and compared before the old one is let go."""
+    body = {**_token(token_id, token_secret_stdin, token_stdin), "fewer_rights": fewer_rights}
+
+    async def work(client: Client) -> dict[str, Any]:
+        return await client.post(f"/servers/{server_id}/token", body)
+
+    done = speak(work)
+    if json:
+        print_json(done)
+        return
+    say(f"{done['server']['token_id']} is in use; nothing was interrupted.")
+    for word, paths in (("less", done["lost"]), ("more", done["gained"])):
+        for path, names in paths.items():
+            say(f"It may do {word} at {path}: {', '.join(names)}")
+    if done["remove_line"]:
+        say(f"On the server, this takes the old one away: {done['remove_line']}")
+
+
 @app.command("edit")
 def edit(
     server_id: ServerId,

@@ -10,6 +10,7 @@ ComservError
 ├── Forbidden                   the role does not allow it
 ├── NotFound                    there is no such server, guest, job, person, token
 ├── Conflict                    it is there, but its state forbids this
+│   ├── FewerRights             a token that is to replace another may do less than that
 ├── Invalid                     what was asked for cannot be understood; `fields` says where
 │   ├── PlanBlocked             the plan has blockers; `findings`
 │   ├── SecretsMissing          a retry needs secrets anew; `names`
@@ -146,6 +147,13 @@ class Conflict(ComservError):
     """This cannot be done now.
 
     See the reason, and try again when it has passed.
+    """
+
+
+class FewerRights(Conflict):
+    """The new token may do less than the one in use; nothing was changed.
+
+    Give it the same rights, or say that fewer are enough.
     """
 
 

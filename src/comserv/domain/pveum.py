@@ -1,5 +1,6 @@
 """The rights that Comserv needs on a server, and the lines that give them there: a role of its own, a user, a token."""
 
+import re
 from datetime import datetime
 from shlex import quote
 
@@ -49,6 +50,22 @@ def token_line(token: TokenId, expires: datetime | None = None) -> str:
     """Prints the token's value, once. privsep 1: the token gets rights of its own, with the lines of `acl_lines`."""
     expire = f" --expire {int(expires.timestamp())}" if expires else ""
     return f"pveum user token add {quote(token.userid)} {quote(token.name)} --privsep 1{expire}"
+
+
+def successor(token: TokenId) -> TokenId:
+    """An id for the token that comes after this one: `manager` → `manager-2` → `manager-3`. Two can be there at once."""
+    found = re.fullmatch(r"(.+)-(\d{1,4})", token.name)
+    name = f"{found[1]}-{int(found[2]) + 1}" if found else f"{token.name}-2"
+    return TokenId(token.user, token.realm, name)
+
+
+def rotation_lines(token: TokenId, expires: datetime | None = None) -> tuple[str, str]:
+    """Makes the successor, with the role at / as the first one has it."""
+    return token_line(token, expires), acl_lines(token)[1]
+
+
+def remove_line(token: TokenId) -> str:
+    return f"pveum user token remove {quote(token.userid)} {quote(token.name)}"
 
 
 def acl_lines(token: TokenId) -> tuple[str, str]:

@@ -31,6 +31,41 @@ class Rights:
         return not any(self.paths.values())
 
 
+def rights_lost(before: Rights, now: Rights) -> dict[str, tuple[str, ...]]:
+    """By path, what was allowed with `before` and is not with `now`; a path is left out where it is as at a shorter one."""
+    lost: dict[str, tuple[str, ...]] = {}
+    for path in sorted(before.paths.keys() | now.paths.keys(), key=len):
+        gone = now.lacking(path, before.at(path))
+        parents = [told for told in lost if told == "/" or path.startswith(told + "/")]
+        if gone and not any(set(lost[told]) >= set(gone) for told in parents):
+            lost[path] = gone
+    return lost
+
+
+@dataclass(frozen=True)
+class RightsChange:
+    """What another token may do that the one before may not, by path. known: False where the old one's rights could not be
+    read, so that nothing can be compared."""
+
+    lost: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    gained: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    known: bool = True
+
+    @classmethod
+    def between(cls, before: Rights | None, now: Rights) -> "RightsChange":
+        if before is None:
+            return cls(known=False)
+        return cls(rights_lost(before, now), rights_lost(now, before))
+
+    @property
+    def words(self) -> str:
+        if not self.known:
+            return "The old token's rights could not be read, so the two cannot be compared."
+        told = [f"less at {path}: {', '.join(names)}" for path, names in self.lost.items()]
+        told += [f"more at {path}: {', '.join(names)}" for path, names in self.gained.items()]
+        return f"The new token may do {'; '.join(told)}." if told else "The new token may do the same as the old one."
+
+
 @dataclass(frozen=True)
 class TokenFacts:
     """What `GET /access/users/{user}/token/{name}` tells of a token. expires: None where it never does."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -140,7 +140,7 @@ class Servers:
         """The stages of the connection test as they end; nothing is kept."""
         await permit(self._db, actor, Action.TEST_SERVER, f"server {new.id}")
         self._none_rests(*new.addresses)
-        async for stage in self._probe(new.server(), new.token_secret):
+        async for stage in self.probe(new.server(), new.token_secret):
             yield stage
 
     async def add(self, actor: Actor, new: NewServer) -> ServerView:
@@ -175,7 +175,7 @@ class Servers:
         stages = []
 
         async def gather() -> None:
-            async for stage in self._probe(server, secret):
+            async for stage in self.probe(server, secret):
                 stages.append(stage)
 
         try:
@@ -204,23 +204,34 @@ class Servers:
         if server.maintenance:
             raise resting(server)
         stages = []
-        async for stage in self._probe(server, secret):
+        async for stage in self.probe(server, secret):
             stages.append(stage)
             yield stage
             self._none_rests(*server.addresses)
         async with self._db.write() as tx:
             await servers.keep_test(tx, server_id, stages)
 
-    async def _probe(self, server: Server, secret: str) -> AsyncIterator[Stage]:
+    async def probe(self, server: Server, secret: str) -> AsyncIterator[Stage]:
+        """The stages of a test, a few tests at once at most. For services that checked who asks."""
         async with self._tests:
             meter = self._clients.meter(server.id)
             async for stage in probe(server, secret, now=self._db.clock, meter=meter):
                 yield stage
 
-    async def edit(self, actor: Actor, server_id: str, edit: ServerEdit) -> ServerView:
+    async def edit(
+        self,
+        actor: Actor,
+        server_id: str,
+        edit: ServerEdit,
+        *,
+        action: str = "edit_server",
+        detail: str = "",
+        pems: Mapping[str, str] | None = None,
+    ) -> ServerView:
         """What touches the connection is tested before it counts, except in maintenance, when nothing is sent.
 
-        Raises ConnectionTestFailed, NotFound.
+        action, detail: as the audit tells it. pems: certificates that are trusted by it, by address, kept for the next
+        change. Raises ConnectionTestFailed, NotFound.
         """
         await permit(self._db, actor, Action.MANAGE_SERVERS, f"server {server_id}")
         async with self._db.read() as tx:
@@ -235,7 +246,9 @@ class Servers:
             await servers.change(tx, edit.apply(current), edit.token_secret)
             if stages is not None:
                 await servers.keep_test(tx, server_id, stages)
-            await write_audit(tx, actor, "edit_server", f"server {server_id}", detail=edit.words())
+            if pems:
+                await servers.keep_certificates(tx, server_id, pems)
+            await write_audit(tx, actor, action, f"server {server_id}", detail=detail or edit.words())
         return await self.get(actor, server_id)
 
     def _answers(self, server_id: str) -> bool:

@@ -12,7 +12,9 @@ from comserv.services.load import Loads
 from comserv.services.maintenance import Maintenances
 from comserv.services.overview import Overview
 from comserv.services.people import People
+from comserv.services.serveraddresses import ServerAddresses
 from comserv.services.servers import Servers
+from comserv.services.servertoken import ServerToken
 from comserv.services.sessions import Sessions
 from comserv.services.sshkeys import SshKeys
 from comserv.services.vms import Vms
@@ -34,3 +36,5 @@ class Services:
     live: Live
     loads: Loads
     maintenances: Maintenances
+    server_addresses: ServerAddresses
+    server_token: ServerToken

@@ -24,6 +24,7 @@ from comserv.web import (
     server_add,
     server_load,
     server_maintenance,
+    server_trust,
     servers,
 )
 from comserv.web.assets import Assets
@@ -35,7 +36,7 @@ from comserv.web.session import Cookies
 
 # What has a fixed word where another has a name comes first: /servers/new before /servers/{id}
 NOUNS = (
-    access, overview, create, guests, guest, jobs, server_add, server_load, server_maintenance, servers,
+    access, overview, create, guests, guest, jobs, server_add, server_load, server_maintenance, server_trust, servers,
     people, audit, account, find, events,
 )  # fmt: skip
 

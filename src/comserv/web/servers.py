@@ -7,11 +7,10 @@ from typing import Any, ClassVar
 from fastapi import APIRouter, Request, Response
 from markupsafe import Markup
 
-from comserv.domain.connection import CertificateSeen
 from comserv.domain.errors import ComservError, Invalid
 from comserv.domain.person import Action, Actor
 from comserv.domain.picture import Storage
-from comserv.domain.server import Tls, TlsMode, parse_address, parse_fingerprint, parse_token_id, parse_token_secret
+from comserv.domain.server import Tls, TlsMode, parse_address, parse_addresses, parse_fingerprint
 from comserv.services.live import Notice
 from comserv.services.servers import ServerEdit, ServerView
 from comserv.web import links, testing
@@ -49,18 +48,6 @@ class ServerEditPage(Page):
     values: Mapping[str, str]
     faults: Mapping[str, str] = field(default_factory=dict)
     error: ComservError | None = None
-
-
-@dataclass(frozen=True)
-class CertificatePage(Page):
-    """Certificates as they are shown now, beside what was agreed. Problems by address where one cannot be seen."""
-
-    template: ClassVar[str] = "server-certificate.html"
-    section: ClassVar[str] = "Servers"
-
-    view: ServerView
-    seen: tuple[CertificateSeen, ...]
-    problems: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -113,39 +100,13 @@ def router(web: Web) -> APIRouter:
         visitor, form = await web.form(request)
         await web.require(visitor, Action.MANAGE_SERVERS, f"server {server_id}")
         view = await servers.get(visitor.actor, server_id)
-        values = {name: text_of(form, name, 65536) for name in values_of(view)} | {"token_secret": ""}
+        values = {name: text_of(form, name, 65536) for name in values_of(view)}
         try:
-            wish = edit_of(view, {**values, "token_secret": text_of(form, "token_secret")})
+            wish = edit_of(view, values)
             await servers.edit(visitor.actor, server_id, wish)
         except Invalid as error:
             page = ServerEditPage(view, values, faults(error), error)
             return await web.page(request, visitor, page, status=status_of(error))
-        return see_other(request, links.server(server_id))
-
-    @routes.get("/servers/{server_id}/certificate")
-    async def ask_certificate(request: Request, server_id: str) -> Response:
-        visitor = await web.visitor(request)
-        visitor.actor.require(Action.MANAGE_SERVERS)
-        view = await servers.get(visitor.actor, server_id)
-        seen, problems = [], {}
-        for address in view.server.addresses:
-            try:
-                seen.append(await servers.look(visitor.actor, address))
-            except ComservError as error:
-                problems[address] = f"{error.title} {error.detail}"
-        return await web.page(request, visitor, CertificatePage(view, tuple(seen), problems))
-
-    @routes.post("/servers/{server_id}/certificate")
-    async def accept_certificate(request: Request, server_id: str) -> Response:
-        visitor, form = await web.form(request)
-        await web.require(visitor, Action.MANAGE_SERVERS, f"server {server_id}")
-        view = await servers.get(visitor.actor, server_id)
-        pins = dict(view.server.tls.fingerprints)
-        for address in view.server.addresses:
-            shown = text_of(form, f"fingerprint.{address}")
-            if shown:
-                pins[address] = parse_fingerprint(shown)
-        await servers.edit(visitor.actor, server_id, ServerEdit(tls=Tls(TlsMode.FINGERPRINT, fingerprints=pins)))
         return see_other(request, links.server(server_id))
 
     @routes.get("/servers/{server_id}/remove")
@@ -175,7 +136,13 @@ def _register_parts(web: Web) -> None:
 
     async def body(actor: Actor, key: str) -> str:
         view = await servers.get(actor, key)
-        return text("part/server.html", view=view, progress=_last(view), storages=each_once(view.picture.storages))
+        return text(
+            "part/server.html",
+            view=view,
+            progress=_last(view),
+            storages=each_once(view.picture.storages),
+            may_manage=actor.may(Action.MANAGE_SERVERS),
+        )
 
     web.parts.register(PartKind("servers", rows, _of_servers, swap="rows"))
     web.parts.register(PartKind("server-head", head, _of_server))
@@ -207,13 +174,12 @@ async def _say_outcome(progress: testing.Progress) -> str:
 
 
 def values_of(view: ServerView) -> dict[str, str]:
-    """What the edit form begins with. The token's value is never shown again."""
+    """What the edit form begins with."""
     server = view.server
     return {
         "name": server.name,
         "addresses": "\n".join(server.addresses),
         "default_node": server.default_node,
-        "token_id": str(server.token_id),
         "tls_mode": str(server.tls.mode),
         "ca_pem": server.tls.ca_pem,
         "fingerprints": "\n".join(f"{address} {pin}" for address, pin in server.tls.fingerprints.items()),
@@ -223,7 +189,7 @@ def values_of(view: ServerView) -> dict[str, str]:
 def edit_of(view: ServerView, values: Mapping[str, str]) -> ServerEdit:
     """Only what differs from what is there. Raises Invalid, each slip in words."""
     server, wish = view.server, dict[str, Any]()
-    addresses = tuple(parse_address(line) for line in values["addresses"].split())
+    addresses = parse_addresses(values["addresses"])
     if not addresses:
         raise Invalid(fields={"addresses": "At least one address is needed."})
     if values["name"] != server.name:
@@ -232,10 +198,6 @@ def edit_of(view: ServerView, values: Mapping[str, str]) -> ServerEdit:
         wish["addresses"] = addresses
     if values["default_node"] != server.default_node:
         wish["default_node"] = values["default_node"]
-    if values["token_id"] != str(server.token_id):
-        wish["token_id"] = parse_token_id(values["token_id"])
-    if values["token_secret"]:
-        wish["token_secret"] = parse_token_secret(values["token_secret"])
     tls = tls_of(values["tls_mode"], values["ca_pem"], values["fingerprints"])
     if tls != server.tls:
         wish["tls"] = tls
