@@ -1,24 +1,22 @@
-"""`/nodes/{node}/lxc`: containers, as far as lists, settings, power and removal go."""
+"""`/nodes/{node}/lxc`: containers listed, shown, changed, and their power."""
 
 from __future__ import annotations
 
-import random
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from pve_simulator import metrics
+from pve_simulator.api.nodes_system import graph_of
 from pve_simulator.call import Call, endpoint
-from pve_simulator.errors import ApiError, ParameterError, TaskError
-from pve_simulator.schema import load
-from pve_simulator.tasks import Run
-from pve_simulator.world.guest import Guest, Process
-from pve_simulator.world.storage import GIB, Volume
+from pve_simulator.errors import ApiError, ParameterError
+from pve_simulator.lxc import mounts, power, settings
+from pve_simulator.qemu import highavailability, machine, volumes
+from pve_simulator.tasks import Run, unlogged
+from pve_simulator.world.guest import Guest
 
 CONTAINER = "/nodes/{node}/lxc/{vmid}"
-SETTINGS = {"onboot", "protection", "unprivileged", "template", "console", "debug"}
-NUMBERS = {"memory", "swap", "cores", "cpuunits", "tty"}
-NOT_KEPT = {"node", "vmid", "digest", "delete", "revert", "ostemplate", "storage", "pool", "password", "start", "force"}
-START, STOP, SHUTDOWN = 1.0, 0.5, 2.0  # seconds of the real server
+INDEX = "config pending status vncproxy termproxy vncwebsocket spiceproxy migrate clone snapshot resize interfaces"
 
 
 @endpoint("GET", "/nodes/{node}/lxc")
@@ -49,67 +47,54 @@ def row(call: Call, guest: Guest) -> dict[str, Any]:
 @endpoint("GET", CONTAINER)
 async def index(call: Call) -> list[dict[str, str]]:
     call.guest("lxc")
-    names = "config pending status vncproxy termproxy vncwebsocket spiceproxy migrate clone snapshot resize interfaces"
-    return [{"subdir": name} for name in (*names.split(), "rrd", "rrddata", "firewall", "feature", "template")]
+    return [{"subdir": name} for name in (*INDEX.split(), "rrd", "rrddata", "firewall", "feature", "template")]
 
 
 @endpoint("GET", f"{CONTAINER}/config")
 async def config(call: Call) -> dict[str, Any]:
     guest = call.guest("lxc")
-    return {key: typed(key, value) for key, value in guest.config.items()} | {"digest": guest.digest()}
-
-
-def typed(key: str, value: str) -> str | int:
-    """A setting as the API shows it."""
-    return int(value) if key in SETTINGS | NUMBERS else value
+    if "snapshot" in call:
+        if call["snapshot"] not in guest.snapshots:
+            raise ApiError(500, f"snapshot '{call['snapshot']}' does not exist")
+        told = guest.snapshots[call["snapshot"]]
+    else:
+        told = guest.config if call.get("current") else settings.merged(guest)
+    return settings.shown(told) | {"digest": guest.digest()}
 
 
 @endpoint("GET", f"{CONTAINER}/pending")
 async def pending(call: Call) -> list[dict[str, Any]]:
-    guest = call.guest("lxc")
-    shown = [{"key": key, "value": typed(key, value)} for key, value in guest.config.items()]
-    return [*shown, {"key": "digest", "value": guest.digest()}]
+    return settings.pending_rows(call.guest("lxc"))
 
 
 @endpoint("PUT", f"{CONTAINER}/config")
 async def configure(call: Call) -> None:
+    """At once; what a running container does not take waits for its next start."""
     async with call.server.locks.hold(call["vmid"]):
         guest = call.guest("lxc")
         call.check_digest(guest)
-        unlocked(guest)
-        settings = {key: value for key, value in call.parameters.items() if key not in NOT_KEPT}
-        gone = [key for key in re.split(r"[,;\s]+", call.get("delete", "")) if key]
-        if not settings and not gone:
+        settings.unlocked(guest)
+        wanted = {
+            key: settings.filed(key, value) for key, value in call.parameters.items() if key not in settings.NOT_KEPT
+        }
+        gone, revert = listed(call, "delete"), listed(call, "revert")
+        if not wanted and not gone and not revert:
             raise ApiError(500, "no options specified")
-        known = load().find("PUT", f"/nodes/x/lxc/{guest.vmid}/config")
-        for key in gone:
-            if known is None or known[0].parameter(key) is None:
-                raise ParameterError({"delete": f"unknown option '{key}'"})
-            guest.config.pop(key, None)
-        guest.config |= {key: filed(key, value) for key, value in settings.items()}
+        both = next((key for key in gone if key in wanted), None)
+        if both:
+            raise ParameterError({both: f"can't use '-{both}' and -delete {both} at the same time"})
+        settings.check_access(call, [*wanted, *gone], guest.config.get("unprivileged") == "1", guest.config)
+        for key, value in wanted.items():
+            new = mounts.NEW.match(value) if mounts.KEY.fullmatch(key) else None
+            if new:
+                call.check(f"/storage/{new['storage']}", "Datastore.AllocateSpace")
+        settings.check_delete(guest, gone)
+        await settings.change(unlogged(call.server, guest.node), guest, wanted, gone, revert)
 
 
-def filed(key: str, value: Any) -> str:
-    """A setting as the file holds it; a network card gets what was not said: its address and its kind."""
-    text = kept(value)
-    if not re.fullmatch(r"net\d+", key):
-        return text
-    members = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
-    members.setdefault("hwaddr", "BC:24:11:" + ":".join(f"{random.randrange(256):02X}" for _ in range(3)))
-    members.setdefault("type", "veth")
-    name = members.pop("name", "eth0")
-    return ",".join([f"name={name}", *(f"{member}={members[member]}" for member in sorted(members))])
-
-
-def kept(value: Any) -> str:
-    """A setting as the file holds it."""
-    return str(int(value)) if isinstance(value, bool) else str(value)
-
-
-def unlocked(guest: Guest) -> None:
-    """Raises ApiError 500 where the configuration is locked."""
-    if guest.lock:
-        raise ApiError(500, f"CT is locked ({guest.lock})")
+def listed(call: Call, name: str) -> list[str]:
+    """A list of settings' names."""
+    return [key for key in re.split(r"[,;\s]+", call.get(name, "")) if key]
 
 
 @endpoint("GET", f"{CONTAINER}/status")
@@ -121,7 +106,7 @@ async def status_index(call: Call) -> list[dict[str, str]]:
 @endpoint("GET", f"{CONTAINER}/status/current")
 async def current(call: Call) -> dict[str, Any]:
     guest = call.guest("lxc")
-    return row(call, guest) | {"ha": {"managed": 0}}
+    return row(call, guest) | {"ha": highavailability.told(call.estate, guest)}
 
 
 @endpoint("GET", f"{CONTAINER}/interfaces")
@@ -130,12 +115,12 @@ async def interfaces(call: Call) -> list[dict[str, Any]]:
     if guest.process is None:
         return []
     told = [interface("lo", "00:00:00:00:00:00", ["127.0.0.1/8", "::1/128"])]
-    for key, value in guest.config.items():
-        if re.fullmatch(r"net\d+", key):
-            address = metrics.member(value, "ip")
-            addresses = [address] if address and "/" in address else guest.addresses
-            name, hardware = metrics.member(value, "name") or "eth0", metrics.member(value, "hwaddr") or ""
-            told.append(interface(name, hardware.lower(), addresses))
+    for number in machine.cards(guest.config):
+        card = guest.config[f"net{number}"]
+        known = guest.process.facts.get(f"net{number}")
+        given = [address for address in known.split(",") if address] if known is not None else guest.addresses
+        hardware = (metrics.member(card, "hwaddr") or "").lower()
+        told.append(interface(metrics.member(card, "name") or "eth0", hardware, given))
     return told
 
 
@@ -150,9 +135,38 @@ def interface(name: str, hardware: str, addresses: list[str]) -> dict[str, Any]:
     return told
 
 
+@endpoint("GET", f"{CONTAINER}/feature")
+async def feature(call: Call) -> dict[str, Any]:
+    guest = call.guest("lxc")
+    if "snapname" in call and call["snapname"] not in guest.snapshots:
+        raise ApiError(500, f"snapshot '{call['snapname']}' does not exist")
+    told = guest.snapshots[call["snapname"]] if "snapname" in call else guest.config
+    able = all(
+        mount.kind == "volume" and volumes.has_feature(call.server, call["feature"], mount.volume, guest.node)
+        for mount in mounts.of(told)
+    )
+    return {"hasFeature": int(able)}
+
+
 @endpoint("GET", f"{CONTAINER}/rrddata")
 async def history(call: Call) -> list[dict[str, Any]]:
     return metrics.guest_history(call.server, call.guest("lxc"), call["timeframe"])
+
+
+@endpoint("GET", f"{CONTAINER}/rrd")
+async def graph(call: Call) -> dict[str, str]:
+    return graph_of(f"pve-vm-9.0/{call.guest('lxc').vmid}", call["ds"])
+
+
+def requested(call: Call, guest: Guest, state: str, hard: bool = False) -> str | None:
+    """The UPID of a request to the HA manager, where it looks after the container."""
+    if not highavailability.managed(call.estate, guest) or (call.is_root and call.get("skiplock")):
+        return None
+
+    async def work(run: Run) -> None:
+        await highavailability.request(run, guest, state, hard)
+
+    return call.task("hastart" if state == "started" else "hastop", guest.vmid, work)
 
 
 @endpoint("POST", f"{CONTAINER}/status/start")
@@ -163,132 +177,77 @@ async def start(call: Call) -> str:
 
     async def work(run: Run) -> None:
         async with run.lock(guest.vmid):
-            unlocked(guest)
-            if guest.template:
-                raise TaskError("you can't start a CT if it's a template")
-            await run.sleep(START)
-            begin(call, guest)
+            await power.start(run, guest)
 
-    return call.task("vzstart", guest.vmid, work)
+    return requested(call, guest, "started") or call.task("vzstart", guest.vmid, work)
 
 
-def begin(call: Call, guest: Guest) -> None:
-    """Begins a container's process."""
-    node = call.estate.nodes[guest.node]
-    guest.process = Process(node.next_pid(), call.server.clock.time(), cpu=random.uniform(0.005, 0.1))
-    address = metrics.member(guest.config.get("net0", ""), "ip")
-    if address and "/" in address:
-        guest.addresses = [address]
-
-
-def ending(call: Call, kind: str, seconds: float, text: str, again: bool = False) -> str:
-    """A task that ends a container's process, and may begin it again."""
+def running(call: Call) -> Guest:
+    """The container of the path; raises ApiError 500 where it does not run."""
     guest = call.guest("lxc")
     if guest.process is None:
-        raise ApiError(500, text)
+        raise ApiError(500, f"CT {guest.vmid} not running")
+    return guest
+
+
+def at_work(call: Call, kind: str, guest: Guest, steps: Callable[[Run], Awaitable[None]]) -> str:
+    """A task under the container's file lock."""
 
     async def work(run: Run) -> None:
         async with run.lock(guest.vmid):
-            unlocked(guest)
-            await run.sleep(seconds)
-            guest.process = None
-            if again:
-                await run.sleep(START)
-                begin(call, guest)
+            settings.unlocked(guest)
+            await steps(run)
 
     return call.task(kind, guest.vmid, work)
 
 
 @endpoint("POST", f"{CONTAINER}/status/stop")
 async def stop(call: Call) -> str:
-    return ending(call, "vzstop", STOP, f"CT {call['vmid']} not running")
+    guest = running(call)
+    asked = requested(call, guest, "stopped", hard=True)
+    return asked or at_work(call, "vzstop", guest, lambda run: power.stop(run, guest))
 
 
 @endpoint("POST", f"{CONTAINER}/status/shutdown")
 async def shutdown(call: Call) -> str:
-    return ending(call, "vzshutdown", SHUTDOWN, f"CT {call['vmid']} is not running")
+    guest = running(call)
+    asked = requested(call, guest, "stopped")
+    return asked or at_work(call, "vzshutdown", guest, lambda run: power.stop(run, guest, power.SHUTDOWN))
 
 
 @endpoint("POST", f"{CONTAINER}/status/reboot")
 async def reboot(call: Call) -> str:
-    return ending(call, "vzreboot", SHUTDOWN, f"VM {call['vmid']} not running", again=True)
-
-
-@endpoint("DELETE", CONTAINER)
-async def remove(call: Call) -> str:
     guest = call.guest("lxc")
-    if guest.config.get("protection") == "1":
-        raise ApiError(500, f"can't remove CT {guest.vmid} - protection mode enabled")
-    if guest.process and not call.get("force"):
-        raise ApiError(500, f"unable to destroy CT {guest.vmid} - container is running")
+    if guest.process is None:
+        raise ApiError(500, f"VM {guest.vmid} not running")  # as there: the text speaks of a VM
 
-    async def work(run: Run) -> None:
-        async with run.lock(guest.vmid):
-            unlocked(guest)
-            guest.process = None
-            await run.sleep(0.3)
-            for key, value in guest.config.items():
-                if key == "rootfs" or re.fullmatch(r"mp\d+", key):
-                    call.estate.remove_volume(value.partition(",")[0], guest.node)
-            forget(call, guest.vmid)
+    async def steps(run: Run) -> None:
+        await power.stop(run, guest, power.SHUTDOWN)
+        await power.start(run, guest)
 
-    return call.task("vzdestroy", guest.vmid, work)
+    return at_work(call, "vzreboot", guest, steps)
 
 
-def forget(call: Call, vmid: int) -> None:
-    """Takes a container away, with its membership of a pool and its access control entries."""
-    estate = call.estate
-    estate.guests.pop(vmid, None)
-    for pool in estate.pools.values():
-        if vmid in pool.guests:
-            pool.guests.remove(vmid)
-    estate.acl = [entry for entry in estate.acl if entry.path != f"/vms/{vmid}"]
+@endpoint("POST", f"{CONTAINER}/status/suspend")
+async def suspend(call: Call) -> str:
+    """Freezes a container (there an experiment: lxc-checkpoint)."""
+    guest = running(call)
+
+    async def steps(run: Run) -> None:
+        await run.sleep(power.STOP)
+        if guest.process:
+            guest.process.qmpstatus = "paused"
+
+    return at_work(call, "vzsuspend", guest, steps)
 
 
-@endpoint("POST", "/nodes/{node}/lxc")
-async def create(call: Call) -> str:
-    vmid, estate, node = call["vmid"], call.estate, call.node
-    pool = call.get("pool")
-    if not (call.may(f"/vms/{vmid}", "VM.Allocate") or (pool and call.may(f"/pool/{pool}", "VM.Allocate"))):
-        call.check(f"/vms/{vmid}", "VM.Allocate")
-    if vmid in estate.guests:
-        raise ApiError(500, f"unable to create CT {vmid} - CT {vmid} already exists on node '{node.name}'")
-    settings = {key: filed(key, value) for key, value in call.parameters.items() if key not in NOT_KEPT}
-    if settings.get("unprivileged") == "0":
-        del settings["unprivileged"]
-    defaults = {"arch": "amd64", "memory": "512", "ostype": "debian", "swap": "512"}
-    guest = Guest(vmid, node.name, "lxc", {"lock": "create"}, created=call.server.clock.time())
-    estate.guests[vmid] = guest
+@endpoint("POST", f"{CONTAINER}/status/resume")
+async def resume(call: Call) -> str:
+    guest = running(call)
 
-    async def work(run: Run) -> None:
-        try:
-            if estate.volume(call["ostemplate"], node.name) is None:
-                raise TaskError(f"unable to create CT {vmid} - volume '{call['ostemplate']}' does not exist")
-            settings["rootfs"] = root_disk(call, vmid, settings.get("rootfs", f"{call.get('storage', 'local')}:4"))
-            run.log(f"extracting archive '{call['ostemplate']}'")
-            await run.sleep(1.5)
-        except BaseException:
-            forget(call, vmid)
-            raise
-        guest.config = defaults | settings
-        if pool in estate.pools:
-            estate.pools[pool].guests.append(vmid)
-        if call.get("start"):
-            begin(call, guest)
+    async def steps(run: Run) -> None:
+        await run.sleep(power.STOP)
+        if guest.process:
+            guest.process.qmpstatus = "running"
 
-    return call.task("vzcreate", vmid, work)
-
-
-def root_disk(call: Call, vmid: int, told: str) -> str:
-    """Allocates a root disk told as `storage:GiB` and gives its entry in the configuration."""
-    found = re.fullmatch(r"([^:,]+):(\d+(?:\.\d+)?)(,.*)?", told)
-    if not found or found[1] not in call.estate.storages:
-        raise TaskError(f"unable to create CT {vmid} - storage '{told.partition(':')[0]}' does not exist")
-    storage, size = call.estate.storages[found[1]], int(float(found[2]) * GIB)
-    if call.server.faults.full(storage.id, call.node.name):
-        raise TaskError(f"unable to create CT {vmid} - No space left on device")
-    thin = storage.type == "lvmthin"
-    volid = f"{storage.id}:vm-{vmid}-disk-0" if thin else f"{storage.id}:{vmid}/vm-{vmid}-disk-0.raw"
-    now = call.server.clock.seconds()
-    call.estate.add_volume(Volume(volid, "rootdir", "raw", size, used=size // 4, ctime=now, vmid=vmid), call.node.name)
-    return f"{volid}{found[3] or ''},size={int(float(found[2]))}G"
+    return at_work(call, "vzresume", guest, steps)

@@ -8,6 +8,7 @@ from typing import Any
 
 from pve_simulator.call import Call, endpoint
 from pve_simulator.errors import ApiError, ParameterError, TaskError
+from pve_simulator.lxc import backup as containers
 from pve_simulator.qemu import backup
 from pve_simulator.tasks import Run
 from pve_simulator.world.storage import Storage
@@ -77,7 +78,8 @@ async def one(run: Run, call: Call, vmid: int, storage: Storage, options: dict[s
         began = clock.time()
         run.log(f"INFO: Starting Backup of VM {vmid} ({guest.type})")
         run.log(f"INFO: Backup started at {backup.stamp(began)}")
-        await backup.save(run, guest, storage, call.node.name, options)
+        save = backup.save if guest.type == "qemu" else containers.save
+        await save(run, guest, storage, call.node.name, options)
     except (TaskError, ApiError) as failure:
         run.log(f"ERROR: Backup of VM {vmid} failed - {failure.args[0]}")
         run.log(f"INFO: Failed at {backup.stamp(clock.time())}")

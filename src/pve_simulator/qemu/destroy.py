@@ -79,7 +79,7 @@ def forget(server: Server, guest: Guest, purge: bool) -> None:
         pool.guests = [vmid for vmid in pool.guests if vmid != guest.vmid]
     estate.acl = [entry for entry in estate.acl if entry.path != f"/vms/{guest.vmid}"]
     if purge:
-        estate.sections.get("ha/resources", {}).pop(f"vm:{guest.vmid}", None)
+        estate.sections.get("ha/resources", {}).pop(f"{'vm' if guest.type == 'qemu' else 'ct'}:{guest.vmid}", None)
         for job in estate.sections.get("jobs", {}).values():
             listed = [vmid for vmid in job.get("vmid", "").split(",") if vmid and vmid != str(guest.vmid)]
             if "vmid" in job:

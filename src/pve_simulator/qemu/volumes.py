@@ -186,13 +186,14 @@ class Wanted:
     size: int
     form: str | None = None
     name: str | None = None
+    content: str = "images"
 
 
 async def allocate(server: Server, wanted: Wanted, log: Log) -> Volume:
     """Makes an empty disk under the storage's lock; raises ApiError or TaskError where the storage does not allow it."""
     storage = usable(server, wanted.storage, wanted.node)
-    if "images" not in storage.content:
-        raise ApiError(500, f"storage '{storage.id}' does not support content-type 'images'")
+    if wanted.content not in storage.content:
+        raise ApiError(500, f"storage '{storage.id}' does not support content-type '{wanted.content}'")
     form = disk_format(storage, wanted.form)
     key = "storage" if storage.shared else f"{wanted.node}/storage"
     async with server.locks.hold(f"{key}-{storage.id}", 60, log):
@@ -202,7 +203,7 @@ async def allocate(server: Server, wanted: Wanted, log: Log) -> Volume:
         if server.faults.full(storage.id, wanted.node) or taken > room(server, storage, wanted.node):
             raise refuse_full(storage, volid)
         await server.clock.sleep(ALLOCATION)
-        volume = Volume(volid, "images", form, wanted.size, used=taken, ctime=int(time.time()), vmid=wanted.vmid)
+        volume = Volume(volid, wanted.content, form, wanted.size, used=taken, ctime=int(time.time()), vmid=wanted.vmid)
         server.estate.add_volume(volume, wanted.node)
     log(
         formatting(path(storage, volid), form, wanted.size)
