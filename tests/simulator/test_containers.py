@@ -224,9 +224,7 @@ def test_disks_grow_and_move(world: Simulator, vmid: int) -> None:
     assert told["rootfs"].startswith("local:") and told["unused0"] == f"thin:vm-{vmid}-disk-0"
     world.call("PUT", f"{path}/config", mp0="thin:1,mp=/data")
     made(world, vmid + 1)
-    moved = world.call(
-        "POST", f"{path}/move_volume", volume="mp0", **{"target__vmid": vmid + 1, "target__volume": "mp3"}
-    )
+    moved = world.call("POST", f"{path}/move_volume", volume="mp0", target__vmid=vmid + 1, target__volume="mp3")
     assert done(world, moved) == "OK"
     assert "mp0" not in config(world, vmid) and "mp3" in config(world, vmid + 1)
 
@@ -240,7 +238,7 @@ def test_a_backup_holds_the_container_and_gives_it_back(world: Simulator, vmid: 
     assert "INFO: including mount point rootfs ('/') in backup" in lines
     assert "INFO: excluding volume mount point mp0 ('/scratch') from backup (disabled)" in lines
     assert "INFO: restarting vm" in lines and lines[-1] == "TASK OK"
-    [archive] = [row for row in world.call("GET", f"{NODE}/storage/local/content", content="backup", vmid=vmid).data]
+    [archive] = list(world.call("GET", f"{NODE}/storage/local/content", content="backup", vmid=vmid).data)
     assert archive["subtype"] == "lxc" and archive["format"] == "tar.zst" and "vzdump-lxc-" in archive["volid"]
     again = world.call("POST", f"{NODE}/lxc", vmid=vmid, ostemplate=archive["volid"], restore=1)
     assert again.reason == f"unable to restore CT {vmid} - CT {vmid} already exists on node 'pve1'"
