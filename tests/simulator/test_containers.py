@@ -19,7 +19,13 @@ def world() -> Iterator[Simulator]:
     """One node, and beside its directories a thin pool, where containers can be snapshotted."""
     simulator = start("--world", "recorded", "--speed", "30")
     try:
-        thin = {"storage": "thin", "type": "lvmthin", "content": "rootdir,images", "vgname": "pve", "thinpool": "data"}
+        thin: dict[str, Any] = {
+            "storage": "thin",
+            "type": "lvmthin",
+            "content": "rootdir,images",
+            "vgname": "pve",
+            "thinpool": "data",
+        }
         assert simulator.call("POST", "/storage", who="admin@pve!full", **thin).status == 200
         yield simulator
     finally:
@@ -95,7 +101,7 @@ def test_a_container_is_made_of_a_template_and_its_log_tells_how(world: Simulato
 )
 def test_a_creation_that_fails_leaves_nothing(world: Simulator, wrong: dict[str, str], end_text: str) -> None:
     number = int(world.call("GET", "/cluster/nextid").data)
-    wanted = {"ostemplate": TEMPLATE, "rootfs": "local:1"} | wrong
+    wanted: dict[str, Any] = {"ostemplate": TEMPLATE, "rootfs": "local:1"} | wrong
     assert (
         done(world, world.call("POST", f"{NODE}/lxc", vmid=number, **wanted))
         == f"unable to create CT {number} - {end_text}"

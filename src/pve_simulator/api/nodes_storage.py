@@ -28,6 +28,7 @@ FORMATS = {
     "rbd": ("raw",),
 }
 OVERVIEW = ("iso", "vztmpl", "import", "snippets")  # files in a listing that have neither use nor parent
+ANYBODYS = ("import", "snippets")  # are listed too where one VMID is asked for
 SECTOR = 512  # bytes; qemu-img rounds sizes up to it
 
 
@@ -106,7 +107,7 @@ async def content(call: Call) -> list[dict[str, Any]]:
         row(volume)
         for volume in sorted(call.estate.volumes_on(storage.id, call.node.name), key=lambda volume: volume.volid)
         if call.get("content") in (None, volume.content)
-        and call.get("vmid") in (None, volume.vmid)
+        and (call.get("vmid") in (None, volume.vmid) or volume.content in ANYBODYS)
         and may_see(call, volume)
     ]
 
@@ -167,9 +168,10 @@ async def attributes(call: Call) -> dict[str, Any]:
     volume = call.estate.volume(volid, call.node.name)
     if volume is None:
         raise ApiError(500, f"volume_size_info on '{volid}' failed - no format")
+    size = int(volume.facts.get("virtual", volume.size)) if volume.content == "import" else volume.size
     told: dict[str, Any] = {
         "path": volumes.path(storage, volid),
-        "size": -(-volume.size // SECTOR) * SECTOR,
+        "size": -(-size // SECTOR) * SECTOR,
         "used": volume.used,
         "format": volume.format if volume.content in ("images", "rootdir", "import") else "raw",
     }
@@ -185,6 +187,9 @@ async def change_attributes(call: Call) -> None:
     volume = call.estate.volume(volid, call.node.name)
     if volume is None:
         raise ApiError(500, f"volume '{volid}' does not exist")
+    for name, told in (("notes", "have notes"), ("protected", "be protected")):
+        if name in call and volume.content != "backup":
+            raise ApiError(500, f"only backups can {told}")
     volume.notes = call.get("notes", volume.notes)
     volume.protected = call.get("protected", volume.protected)
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import datetime
 import hashlib
 import re
 import secrets
-import urllib.error
-import urllib.parse
-import urllib.request
-from dataclasses import dataclass
 
+from pve_simulator import downloads
 from pve_simulator.api.nodes_system import TEMPLATES
 from pve_simulator.call import Call, endpoint
+from pve_simulator.downloads import File
 from pve_simulator.errors import ApiError, ParameterError, TaskError
 from pve_simulator.qemu import volumes
 from pve_simulator.tasks import Run
@@ -25,8 +21,8 @@ EXTENSIONS = {
     "import": r"\.(?:qcow2|raw|vmdk|ova)$",
 }
 TEMPLATE_FORMATS = {"gz": "tgz", "xz": "txz", "zst": "tzst", "bz2": "tbz2"}
-QCOW2 = b"QFI\xfb"
-CHUNK = 1024 * 1024
+UNPACKERS = {"gz": "zcat", "zst": "zstd -q -d -c", "lzo": "lzop -d -c"}  # PVE::Storage, decompressor_info
+BLOCK, EXTENTS = 4096, 128 * 1024**2  # bytes: of the file system, and from where on a file needs a block of extents
 
 
 def checked_name(call: Call) -> str:
@@ -46,21 +42,38 @@ def form(content: str, name: str) -> str:
     return TEMPLATE_FORMATS.get(suffix, suffix) if content == "vztmpl" else suffix
 
 
-def put(run: Run, storage: Storage, node: str, content: str, name: str, length: int, head: bytes) -> None:
-    """Makes the volume of a file; the virtual size of a disk image stands in its facts. Raises TaskError if full."""
+def put(run: Run, storage: Storage, node: str, content: str, name: str, file: File) -> None:
+    """Makes the volume of a file, with its checksums and the size of the disk in it. Raises TaskError if full."""
+    length = file.unpacked or file.length
     if length > volumes.room(run.server, storage, node):
         raise TaskError("import failed: No space left on device")
-    virtual = int.from_bytes(head[24:32], "big") if head.startswith(QCOW2) else length
+    facts = {"virtual": str(file.virtual)} if content == "import" else {}
+    if length == file.length:
+        facts |= {f"digest-{algorithm}": digest for algorithm, digest in file.digests.items()}
     volume = Volume(
         f"{storage.id}:{content}/{name}",
         content,
         form(content, name),
         length,
-        used=-(-length // 4096) * 4096,
+        used=-(-length // BLOCK) * BLOCK + (BLOCK if length > EXTENTS else 0),
         ctime=run.server.clock.seconds(),
-        facts={"virtual": str(virtual)},
+        facts=facts,
     )
     run.server.estate.add_volume(volume, node)
+
+
+def digest_of(volume: Volume, algorithm: str) -> str:
+    """A file's checksum; of what a world begins with, one that is at least always the same."""
+    return volume.facts.get(f"digest-{algorithm}") or hashlib.new(algorithm, volume.volid.encode()).hexdigest()
+
+
+def compare(run: Run, found: str, wanted: str, what: str = "", tail: str = "") -> None:
+    """A checksum's lines in the log; raises TaskError where it is another."""
+    if found != wanted.lower():
+        run.log(f"calculating checksum{what}...")
+        raise TaskError(f"checksum mismatch: got '{found}' != expect '{wanted}'{tail}")
+    verified = "got correct file already, no need to download" if what else "checksum verified"
+    run.log(f"calculating checksum{what}...OK, {verified}")
 
 
 @endpoint("POST", "/nodes/{node}/storage/{storage}/upload")
@@ -77,51 +90,18 @@ async def upload(call: Call) -> str:
     source = f"/var/tmp/pveupload-{secrets.token_hex(16)}"  # noqa: S108 - only told in a log
 
     async def work(run: Run) -> None:
+        file = File.of(data)
         run.log(f"starting file import from: {source}")
         if "checksum" in call:
-            found = hashlib.new(call["checksum-algorithm"], data).hexdigest()
-            if found != call["checksum"].lower():
-                run.log("calculating checksum...")
-                raise TaskError(f"checksum mismatch: got '{found}' != expect '{call['checksum']}'")
-            run.log("calculating checksum...OK, checksum verified")
+            compare(run, file.digests[call["checksum-algorithm"]], call["checksum"])
+        if content == "import":
+            file.check_image(source, form(content, name))
         run.log(f"target node: {node}", f"target file: {target}", f"file size is: {len(data)}")
         run.log(f"command: cp -- {source} {target}")
-        put(run, storage, node, content, name, len(data), data[:64])
+        put(run, storage, node, content, name, file)
         run.log("finished file import successfully")
 
     return call.task("imgcopy", "", work)
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """What a download found: bytes in all, the first of them, and the checksum asked for."""
-
-    length: int
-    head: bytes
-    checksum: str
-
-
-def fetch(url: str, algorithm: str) -> Fetched:
-    """Reads a file from a web server and keeps nothing of it; raises TaskError in wget's words."""
-    where = urllib.parse.urlsplit(url)
-    port = where.port or (443 if where.scheme == "https" else 80)
-    digest, length, head = hashlib.new(algorithm), 0, b""
-    try:
-        with urllib.request.urlopen(url, timeout=30) as reply:  # noqa: S310 - the description lets only http(s) pass
-            while data := reply.read(CHUNK):
-                head = head or data[:64]
-                length += len(data)
-                digest.update(data)
-    except urllib.error.HTTPError:
-        raise TaskError("download failed: exit code 8") from None
-    except (urllib.error.URLError, OSError) as fault:
-        reason = getattr(fault, "reason", fault)
-        if isinstance(reason, ConnectionRefusedError):
-            told = f"Connecting to {where.hostname}:{port}... failed: Connection refused."
-        else:
-            told = f"wget: unable to resolve host address '{where.hostname}'"
-        raise TaskError(f"download failed: {told}") from None
-    return Fetched(length, head, digest.hexdigest())
 
 
 @endpoint("POST", "/nodes/{node}/storage/{storage}/download-url")
@@ -133,31 +113,54 @@ async def download(call: Call) -> str:
     for given, lacking in (("checksum", "checksum-algorithm"), ("checksum-algorithm", "checksum")):
         if given in call and lacking not in call:
             raise ParameterError({lacking: f"missing property required by '{given}'"})
-    if content == "import" and "compression" in call:
-        raise ApiError(500, "decompression not supported for import")
-    name, url = checked_name(call), call["url"]
-    volid = f"{storage.id}:{content}/{name}"
-    path = volumes.path(storage, volid)
+    name = checked_name(call)
 
     async def work(run: Run) -> None:
-        run.log(f"downloading {url} to {path}")
-        if run.server.estate.volume(volid, node) is not None and "checksum" not in call:
-            raise TaskError(f"refusing to override existing file '{path}'")
-        now = datetime.datetime.fromtimestamp(run.server.clock.seconds(), datetime.UTC)
-        run.log(f"--{now:%Y-%m-%d %H:%M:%S}--  {url}")
-        found = await asyncio.to_thread(fetch, url, call.get("checksum-algorithm", "md5"))
-        if "checksum" in call:
-            if found.checksum != call["checksum"].lower():
-                run.log("calculating checksum...")
-                raise TaskError(f"checksum mismatch: got '{found.checksum}' != expect '{call['checksum']}'")
-            run.log("calculating checksum...OK, checksum verified")
-        if content == "import" and name.endswith(".qcow2") and not found.head.startswith(QCOW2):
-            reason = f"qemu-img: Could not open '{path}': Image is not in qcow2 format"
-            raise TaskError(f"failed to verify file: {reason}")
-        put(run, storage, node, content, name, found.length, found.head)
-        run.log(f"download of '{url}' to '{path}' finished")
+        await download_to(run, call, storage, name)
 
     return call.task("download", name, work)
+
+
+async def download_to(run: Run, call: Call, storage: Storage, name: str) -> None:
+    """The worker of download: what is there already, wget, checksum, decompression, a look into the image."""
+    node, content, url = call.node.name, call["content"], call["url"]
+    packing = call.get("compression")
+    if packing and content == "import":
+        raise TaskError("decompression not supported for import")
+    if packing and packing not in UNPACKERS:
+        raise TaskError("no decompression method found")
+    volid = f"{storage.id}:{content}/{name}"
+    path = volumes.path(storage, volid)
+    run.log(f"downloading {url} to {path}")
+    there = run.server.estate.volume(volid, node)
+    if there is not None:
+        if "checksum" not in call:
+            raise TaskError(f"refusing to override existing file '{path}'")
+        found = digest_of(there, call["checksum-algorithm"])
+        compare(run, found, call["checksum"], " of existing file", ", aborting")
+        return
+    temporary = f"{path}.tmp_dwnl.{run.task.pid}"
+    file = await downloads.fetch(run, url, temporary, bool(call.get("verify-certificates", True)), packing)
+    if "checksum" in call:
+        compare(run, file.digests[call["checksum-algorithm"]], call["checksum"])
+    if packing:
+        decompress(run, file, packing, path, temporary)
+    if content == "import":
+        try:
+            file.check_image(temporary, form(content, name))
+        except TaskError as fault:
+            raise TaskError(f"failed to verify file: {fault}") from None
+    put(run, storage, node, content, name, file)
+    run.log(f"download of '{url}' to '{path}' finished")
+
+
+def decompress(run: Run, file: File, packing: str, path: str, temporary: str) -> None:
+    """Unpacks what was downloaded; raises TaskError where it is no such archive."""
+    run.log(f"decompressing {temporary} to {path}.tmp_dcom.{run.task.pid}")
+    if file.broken:
+        if packing == "gz":
+            run.log("", f"gzip: {temporary}: not in gzip format")
+        raise TaskError(f"command '{UNPACKERS[packing]} {temporary}' failed: exit code 1")
 
 
 @endpoint("POST", "/nodes/{node}/aplinfo")
@@ -174,7 +177,7 @@ async def download_template(call: Call) -> str:
     async def work(run: Run) -> None:
         run.log(f"downloading {url} to {target}")
         await run.sleep(3)
-        put(run, storage, node, "vztmpl", name, 120 * CHUNK, b"")
+        put(run, storage, node, "vztmpl", name, File(120 * downloads.MIB))
         run.log(f"download of '{url}' to '{target}' finished")
 
     return call.task("download", name, work)

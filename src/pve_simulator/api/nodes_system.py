@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import datetime
-import urllib.error
-import urllib.parse
-import urllib.request
-from email.message import Message
 from typing import Any
 
 from cryptography import x509
@@ -16,7 +11,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from pve_simulator.api.version import VERSION
 from pve_simulator.call import Call, endpoint
-from pve_simulator.errors import ApiError
 from pve_simulator.tables import rows
 
 SERVICES = {
@@ -268,35 +262,3 @@ async def appliances(call: Call) -> list[dict[str, str]]:
         }
         for number, (package, version, file, system) in enumerate(TEMPLATES, 1)
     ]
-
-
-@endpoint("GET", "/nodes/{node}/query-url-metadata")
-async def query_url(call: Call) -> dict[str, Any]:
-    """What a web server says of a file: truly asked."""
-    return await asyncio.to_thread(ask, call["url"])
-
-
-def ask(url: str) -> dict[str, Any]:
-    """Size, type and name of what lies behind an address; raises ApiError in the words of Perl's LWP."""
-    request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - the description lets only http and https pass
-    try:
-        with urllib.request.urlopen(request, timeout=5) as reply:  # noqa: S310
-            return described(reply.url, reply.headers)
-    except urllib.error.HTTPError as refusal:
-        raise ApiError(500, f"invalid server response: '{refusal.code} {refusal.reason}'") from None
-    except (urllib.error.URLError, TimeoutError, OSError) as fault:
-        reason = getattr(fault, "reason", fault)
-        text = getattr(reason, "strerror", None) or str(reason)
-        where = urllib.parse.urlsplit(url)
-        port = where.port or (443 if where.scheme == "https" else 80)
-        told = f"500 Can't connect to {where.hostname}:{port} ({text})"
-        raise ApiError(500, f"invalid server response: '{told}'") from None
-
-
-def described(url: str, headers: Message) -> dict[str, Any]:
-    """What a reply's headers say of the file."""
-    told: dict[str, Any] = {"mimetype": headers.get_content_type()}
-    if headers.get("Content-Length"):
-        told["size"] = int(headers["Content-Length"])
-    name = headers.get_filename() or urllib.parse.urlsplit(url).path.rpartition("/")[2]
-    return {**told, "filename": name} if name else told

@@ -59,7 +59,7 @@ def check_import(call: Call, drive: Drive) -> None:
     check_volume(call, source)
     volume = call.estate.volume(source, call.node.name)
     if volume is not None and volume.content not in ("images", "import"):
-        text = f"'import-from' source '{source}' has wrong type '{volume.content}' - needs to be 'images' or 'import'"
+        text = f"{source} has wrong type '{volume.content}' - needs to be 'images' or 'import'"
         raise ParameterError({drive.key: text})
 
 
