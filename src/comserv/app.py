@@ -33,6 +33,7 @@ from comserv.jobs.sweep import Sweeps
 from comserv.jobs.upkeep import keep_up
 from comserv.jobs.workplace import Workplace
 from comserv.persistence import rotation
+from comserv.proxmox import destinations
 from comserv.services.services import Services
 from comserv.settings import Settings
 from comserv.web import router as web
@@ -131,6 +132,7 @@ async def _serve(settings: Settings, installation: Installation) -> None:
     certificate = listening.certificate(settings)
     tls = listening.Tls(settings, certificate) if certificate else None
     listener = listening.bind(settings)
+    destinations.listening_on(destinations.own_addresses(listener))
     port = listener.getsockname()[1]
     base = listening.base_url(settings, port)
     try:

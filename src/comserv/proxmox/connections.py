@@ -32,6 +32,7 @@ from comserv.domain.errors import (
 )
 from comserv.domain.server import Server
 from comserv.proxmox import tls
+from comserv.proxmox.destinations import DestinationRefused, judge, judge_literal
 from comserv.proxmox.encoding import Call, encode
 from comserv.proxmox.errors import NOTHING_REACHED_THE_NODE, Reply
 from comserv.proxmox.limits import Rate
@@ -64,6 +65,8 @@ class Resolver(AbstractResolver):
     ) -> list[ResolveResult]:
         ask = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
         found = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        for *_, at in found:
+            judge(str(at[0]), port)
         return [
             ResolveResult(
                 hostname=host, host=str(at[0]), port=port, family=kind, proto=proto, flags=socket.AI_NUMERICHOST
@@ -242,6 +245,10 @@ class Connections:
         return CertificateRefused(detail, server=self.server.id, **facts)
 
     async def _send_to(self, address: str, call: Call, sending: Sending) -> Reply:
+        try:  # a name is judged once it has been looked up, below
+            judge_literal(*tls.host_and_port(address))
+        except DestinationRefused as error:
+            raise self._error(address, call, sending, error) from error
         verification = self._verification(address)
         url, body, headers = self._written(address, call)
         session = self._session(call.changes)
@@ -366,5 +373,7 @@ def _inner(error: Exception) -> BaseException:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return error.certificate_error
     if isinstance(error, aiohttp.ClientConnectorDNSError):
+        if isinstance(error.os_error, DestinationRefused):
+            return error.os_error
         return OSError(0, f"no address is known for this name ({error.os_error.strerror or error.os_error})")
     return error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error

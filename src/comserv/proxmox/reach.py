@@ -1,7 +1,6 @@
 """The first stages of a connection test, for every address: its name, its port, its certificate."""
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -12,6 +11,7 @@ from comserv.domain.server import Server, TlsMode
 from comserv.domain.verdicts import Verdict, failed, judge_certificate, ok, warning
 from comserv.proxmox import tls
 from comserv.proxmox.connections import Timeouts
+from comserv.proxmox.destinations import DestinationRefused, open_connection, resolved
 
 Check = Callable[[str], Awaitable[Verdict]]
 
@@ -49,19 +49,21 @@ class Reach:
         host, port = tls.host_and_port(address)
         try:
             async with asyncio.timeout(self._timeouts.connect):
-                found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                found = await resolved(host, port)
+        except DestinationRefused as error:
+            return failed(str(error.strerror), "Give the address of the Proxmox VE server itself.")
         except (OSError, UnicodeError, TimeoutError) as error:
             return failed(
                 f"{host} has no address: {tls.words(error)}.",
                 "Check its spelling and this machine's DNS, or give the IP address instead.",
             )
-        return ok(f"{host} is {', '.join(sorted({str(entry[4][0]) for entry in found}))}.")
+        return ok(f"{host} is {', '.join(sorted(found))}.")
 
     async def _port(self, address: str) -> Verdict:
         host, port = tls.host_and_port(address)
         try:
             async with asyncio.timeout(self._timeouts.connect):
-                _, writer = await asyncio.open_connection(host, port)
+                writer = await open_connection(host, port)
         except (OSError, TimeoutError) as error:
             return failed(
                 f"Port {port} of {host} cannot be reached: {tls.words(error)}.",

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from comserv.domain.connection import CertificateSeen
 from comserv.domain.errors import CertificateRefused, Invalid, ReplyUnreadable, ServerUnreachable
 from comserv.domain.server import DEFAULT_PORT, Tls, TlsMode
+from comserv.proxmox.destinations import open_connection
 
 LOOK_TIMEOUT = 5.0  # seconds for a connection and its handshake
 
@@ -149,7 +150,7 @@ def host_and_port(address: str) -> tuple[str, int]:
 async def _handshake(address: str, context: ssl.SSLContext) -> bytes:
     host, port = host_and_port(address)
     async with asyncio.timeout(LOOK_TIMEOUT):
-        _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=host)
+        writer = await open_connection(host, port, context)
     try:
         return writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     finally:
