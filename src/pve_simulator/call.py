@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from pve_simulator import versions
 from pve_simulator.authentication import Identity
 from pve_simulator.errors import ApiError
 from pve_simulator.permissions import ROOT, Permissions
 from pve_simulator.tasks import Worker
+from pve_simulator.versions import Version
 from pve_simulator.world.estate import Estate
 from pve_simulator.world.guest import Guest
 from pve_simulator.world.node import Node
@@ -56,6 +58,7 @@ class Call:
         self.files: dict[str, bytes] = {}  # an uploaded file by its name
         self.headers: dict[str, str] = {}  # of the request, names in lower case
         self.permissions = Permissions(server.estate)
+        self.by_manager = False  # asked by the high availability managers, which need not ask themselves
 
     @property
     def estate(self) -> Estate:
@@ -66,6 +69,11 @@ class Call:
     def user(self) -> str:
         """Who asks: `user@realm` or `user@realm!token`."""
         return self.identity.user
+
+    @property
+    def version(self) -> Version:
+        """The version of the node that carries the call out."""
+        return versions.of(self.node)
 
     @property
     def is_root(self) -> bool:
@@ -110,7 +118,9 @@ class Call:
         return self.server.tasks.start(node or self.node, kind, str(name), self.user, worker)
 
 
-async def as_root(server: Server, method: str, template: str, guest: Guest, **values: Any) -> Any:
+async def as_root(
+    server: Server, method: str, template: str, guest: Guest, by_manager: bool = False, **values: Any
+) -> Any:
     """Carries out a call about a guest as Proxmox's own daemons do: in root's name, past the HTTP server.
 
     Raises what the endpoint raises, and ApiError 501 where there is none.
@@ -119,4 +129,6 @@ async def as_root(server: Server, method: str, template: str, guest: Guest, **va
     if handler is None:
         raise ApiError(501, f"{method} {template} is not simulated")
     told = {"node": guest.node, "vmid": guest.vmid, **values}
-    return await handler(Call(server, method, template, Identity(ROOT), told, dict(told), guest.node))
+    call = Call(server, method, template, Identity(ROOT), told, dict(told), guest.node)
+    call.by_manager = by_manager
+    return await handler(call)

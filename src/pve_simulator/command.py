@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import functools
 import gc
+import itertools
 import json
 import logging
 import signal
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pve_simulator import api
+from pve_simulator import api, versions
 from pve_simulator.clock import Clock
 from pve_simulator.errors import SimulatorError
 from pve_simulator.listener import BACKLOG, Listener
@@ -78,8 +79,16 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--node-ports", action="store_true", help="every node on a port and with a certificate of its own"
     )
+    made.add_argument("--version", dest="versions", type=known_versions, help="8.4, 9.0 or 9.1 (default)")
+    made.add_argument("--versions", type=known_versions, help="versions of the servers in turn, e.g. 8.4,9.0,9.1")
+    made.add_argument("--node-versions", type=known_versions, help="versions of each server's nodes in turn")
     made.add_argument("--state", type=Path, help="folder that keeps the world over restarts")
     return made
+
+
+def known_versions(text: str) -> list[str]:
+    """Versions with commas between them; raises ValueError, which argparse words."""
+    return [versions.version(name).name for name in text.split(",")]
 
 
 def at_least_one(text: str) -> int:
@@ -134,16 +143,30 @@ def build(options: argparse.Namespace, keeper: Keeper) -> tuple[list[Server], li
             server.proxies = keeper.proxies(number, server)
             served += [(server, proxy) for proxy in server.proxies.values() if proxy is not server.proxy]
     bound = ports(options.port, len(served))
-    return servers, [Listener(server, proxy, socket) for (server, proxy), socket in zip(served, bound, strict=True)]
+    listeners = [Listener(server, proxy, socket) for (server, proxy), socket in zip(served, bound, strict=True)]
+    by_port = {proxy.port: (server, proxy) for server, proxy in served}
+    for server in servers:
+        server.neighbours = by_port
+    return servers, listeners
 
 
 def build_one(options: argparse.Namespace, keeper: Keeper, number: int) -> Server:
     """A server with its world, kept or fresh."""
     plan = sized(options.world, options.nodes, options.guests, options.templates, options.seed, number)
     estate = keeper.estate(number) or make(plan)
+    for node, name in zip(estate.nodes.values(), itertools.cycle(node_versions(options, number))):
+        if name:
+            node.facts[versions.VERSION] = name
     server = Server(estate, Clock(options.speed), keeper.certificates(number))
     server.faults.add(standing_faults(plan.world))
     return server
+
+
+def node_versions(options: argparse.Namespace, number: int) -> list[str]:
+    """The versions of a server's nodes, to be gone through again and again; empty where nothing was said."""
+    if options.node_versions:
+        return options.node_versions
+    return [options.versions[number % len(options.versions)]] if options.versions else [""]
 
 
 def ports(first: int, count: int) -> list[socket.socket]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from pve_simulator import versions
 from pve_simulator.faults import BadRule
 from pve_simulator.replies import JSON, Reply
 
@@ -37,6 +38,8 @@ async def answer(connection: Connection, head: Head) -> Reply:
             return reply(200, [rule.told for rule in server.faults.rules if not rule.spent])
         case "POST", "/_sim/faults":
             return add_faults(server, body)
+        case "POST", "/_sim/versions":
+            return upgrade(server, body)
         case "DELETE", "/_sim/faults":
             server.faults.clear()
             server.watch()
@@ -54,6 +57,18 @@ def add_faults(server: Server, body: bytes) -> Reply:
     if server.faults.standing("certificate_renewed"):
         server.renew_certificate()
     return reply(200, {"rules": len(server.faults.rules)})
+
+
+def upgrade(server: Server, body: bytes) -> Reply:
+    """Gives nodes another version, as an upgrade does: `{"pve2": "9.1"}`."""
+    try:
+        told = [(server.estate.nodes[name], versions.version(text)) for name, text in json.loads(body).items()]
+    except (ValueError, KeyError, AttributeError) as fault:
+        return reply(400, {"error": str(fault)})
+    for node, version in told:
+        node.facts[versions.VERSION] = version.name
+    server.changed()
+    return reply(200, {})
 
 
 def reply(status: int, value: Any) -> Reply:
@@ -107,6 +122,7 @@ def world(server: Server) -> dict[str, Any]:
 
 def node_row(server: Server, name: str) -> dict[str, Any]:
     """A node; with the address and the certificate that it has to itself."""
-    row: dict[str, Any] = {"name": name, "down": server.node_down(name)}
+    version = versions.of(server.estate.nodes[name]).name
+    row: dict[str, Any] = {"name": name, "down": server.node_down(name), "version": version}
     proxy = server.proxies.get(name)
     return row | ({"url": proxy.url, "fingerprint": proxy.certificates.fingerprint} if proxy else {})

@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
+from pve_simulator import readonly, versions
 from pve_simulator.authentication import Identity
 from pve_simulator.call import ENDPOINTS, Call
 from pve_simulator.errors import ApiError, ParameterError, PermissionDenied
@@ -17,6 +18,7 @@ from pve_simulator.permissions import Permissions, check_declared
 from pve_simulator.replies import Reply, empty, failure, success
 from pve_simulator.schema import Method, load
 from pve_simulator.server import Server
+from pve_simulator.versions import CURRENT, Version
 
 INNER_TIMEOUT = 30.0  # seconds after which pveproxy gives up on what it asked another daemon or node
 NO_ROUTE = 3.0
@@ -48,7 +50,8 @@ async def dispatch(server: Server, request: Request) -> Reply | None:
     """
     privileged = False
     try:
-        found = load().find(request.method, request.path)
+        asked_node = server.estate.nodes.get(request.entry, server.estate.entry)
+        found = load(versions.of(asked_node).name).find(request.method, request.path)
         if found is None:
             raise not_implemented(request)
         method, in_path = found
@@ -130,6 +133,12 @@ async def asked(server: Server, work: asyncio.Future[Reply], life: Life, node: s
 async def carry_out(server: Server, request: Request, method: Method, values: dict[str, Any]) -> Reply:
     """Verifies the parameters and runs the endpoint."""
     try:
+        where = server.estate.nodes.get(str(values.get("node", request.entry)), server.estate.entry)
+        version = versions.of(where)
+        if not version.newest:
+            CURRENT.set(version)
+            method = own_method(version, request)
+        readonly.check(server, request.method, method.template, values, where.name)
         typed = verify(method, values)
         null = next((name for name, value in typed.items() if value is None), None)
         if null is not None:
@@ -139,8 +148,10 @@ async def carry_out(server: Server, request: Request, method: Method, values: di
             raise ApiError(501, f"{request.method} {method.template} is not simulated")
         call = Call(server, request.method, request.path, request.identity, typed, values, request.entry)
         call.files, call.headers = request.files, request.headers
-        FOR_TASKS.set(request.rules)
+        FOR_TASKS.set(request.rules + readonly.for_tasks(server, request.method, method.template, values, where.name))
         data = await handler(call)
+        if not version.newest:
+            data = without(data, version.hidden.get((request.method, method.template)))
         if request.method != "GET":
             server.changed()
         privileged = method.protected or values.get("node", "localhost") not in ("localhost", request.entry)
@@ -154,6 +165,23 @@ async def carry_out(server: Server, request: Request, method: Method, values: di
     except Exception:  # the outermost edge of a call: the reply is a 500, as a broken daemon's
         logging.getLogger(__name__).exception("%s %s broke", request.method, request.path)
         return failure(ApiError(500, "internal error of the simulator"), request.form)
+
+
+def own_method(version: Version, request: Request) -> Method:
+    """A call as the node that carries it out knows it; raises ApiError 501 where it does not."""
+    found = load(version.name).find(request.method, request.path)
+    if found is None:
+        raise not_implemented(request)
+    return found[0]
+
+
+def without(data: Any, keys: frozenset[str] | None) -> Any:
+    """A reply without what an older version does not tell."""
+    if not keys:
+        return data
+    if isinstance(data, list):
+        return type(data)(without(row, keys) for row in data)
+    return {key: value for key, value in data.items() if key not in keys} if isinstance(data, dict) else data
 
 
 async def refused(server: Server, error: ApiError, form: str, privileged: bool) -> Reply:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # What happens to a request, and what lasts as long as its rule does.
 REQUEST_EFFECTS = ("delay", "hang", "status", "drop_before", "drop_after", "garbage", "task_fail", "task_slow")
-STATE_EFFECTS = ("node_down", "server_down", "agent_silent", "storage_full", "certificate_renewed")
+STATE_EFFECTS = ("node_down", "server_down", "agent_silent", "storage_full", "certificate_renewed", "quorum_lost")
 
 
 class BadRule(SimulatorError):
@@ -160,6 +160,13 @@ class Faults:
             and not rule.spent
             and rule.values.get("storage") in (None, storage)
             and rule.node in (None, node)
+            for rule in self.rules
+        )
+
+    def without_quorum(self, node: str) -> bool:
+        """Whether a rule puts a node, or the whole server, on the side without a majority."""
+        return any(
+            rule.effect == "quorum_lost" and not rule.spent and rule.after <= 0 and rule.node in (None, node)
             for rule in self.rules
         )
 

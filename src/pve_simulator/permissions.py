@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from pve_simulator import versions
 from pve_simulator.errors import ApiError, PermissionDenied
 from pve_simulator.parameters.formats import FormatError, user_id
 from pve_simulator.world.access import User
 from pve_simulator.world.estate import Estate
-from pve_simulator.world.privileges import PRIVILEGES, ROLES
 
 ROOT = "root@pam"
 Privileges = dict[str, bool]  # privilege -> whether it also counts below the path
@@ -33,10 +33,11 @@ class Permissions:
 
     def __init__(self, estate: Estate) -> None:
         self.estate = estate
+        self.version = versions.of(next(iter(estate.nodes.values()), None))
 
     def role(self, name: str) -> frozenset[str]:
         """A role's privileges; none for an unknown role."""
-        return ROLES.get(name) or frozenset(self.estate.roles.get(name, ()))
+        return self.version.roles.get(name) or frozenset(self.estate.roles.get(name, ()))
 
     def roles(self, who: str, path: str) -> dict[str, bool]:
         """Roles on a path by the access control list alone: {role: propagates}."""
@@ -67,7 +68,7 @@ class Permissions:
         """Effective privileges on a path: {privilege: propagates}."""
         user, token = split(who)
         if who == ROOT:
-            return dict.fromkeys(PRIVILEGES, True)
+            return dict.fromkeys(self.version.privileges, True)
         if not path:  # what was no path at all: there nobody has anything
             return {}
         if user not in self.estate.users and user != ROOT:

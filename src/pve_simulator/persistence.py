@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Coroutine
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,16 @@ PAUSE = 0.5  # seconds between two writings
 
 class UnreadableState(SimulatorError):
     """A kept estate that this version cannot read; the text names the file and the cure."""
+
+
+async def whole(writing: Coroutine[None, None, None]) -> None:
+    """Waits for a writing, also where it is interrupted: nothing older may be written after the last one."""
+    task = asyncio.ensure_future(writing)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 class Keeper:
@@ -79,7 +90,7 @@ class Keeper:
                 self.written[number] = now
                 data = msgspec.json.encode(server.estate)
                 try:
-                    await asyncio.to_thread(self._write, number, data)
+                    await whole(asyncio.to_thread(self._write, number, data))
                     if renewed:
                         self.save_certificates(number, server)
                 except OSError:

@@ -17,6 +17,7 @@ from pve_simulator.faults import Faults
 from pve_simulator.lives import Life, mortal
 from pve_simulator.locks import Locks
 from pve_simulator.proxies import Proxy
+from pve_simulator.quorum import Quorum
 from pve_simulator.tasks import Tasks
 from pve_simulator.tls import Certificates
 from pve_simulator.world.estate import Estate
@@ -49,6 +50,7 @@ class Server:
         self.authentication = Authentication(estate, clock)
         self.faults = Faults()
         self.locks = Locks(clock)
+        self.quorum = Quorum(self)
         self.tasks = Tasks(self)
         self.consoles = Consoles(self)
         self.requests: collections.deque[Request] = collections.deque(maxlen=100_000)
@@ -57,6 +59,7 @@ class Server:
         self._due: float | None = None
         self._memory: dict[Any, Any] = {}  # what was made of the world at the revision beside it
         self._memory_of = -1
+        self.neighbours: dict[int, tuple[Server, Proxy]] = {}  # servers of this process by port, for remote migration
         self.lives: dict[str, Life] = {}
         self.fallen: set[str] = set()  # nodes that crashed and have not come back
         self._rounds: asyncio.Task[None] | None = None
@@ -113,7 +116,7 @@ class Server:
         self._rounds = asyncio.get_running_loop().create_task(self._observe())
 
     async def _observe(self) -> None:
-        from pve_simulator.qemu.highavailability import settle
+        from pve_simulator.highavailability import manager
 
         while True:
             await self.clock.sleep(ROUND)
@@ -121,7 +124,7 @@ class Server:
             if not self._still():
                 self.observe()
             self.watch()
-            settle(self)
+            await manager.look(self)
 
     def _still(self) -> bool:
         """Whether nothing is at work that could change the world without a call."""

@@ -11,7 +11,6 @@ from pve_simulator.errors import ApiError, ParameterError
 from pve_simulator.permissions import normal, split
 from pve_simulator.world.access import AclEntry, Realm
 from pve_simulator.world.guest import digest
-from pve_simulator.world.privileges import ROLES
 
 BUILT_IN_REALMS = ("pam", "pve")
 PART = r"[A-Za-z0-9._-]+"
@@ -89,7 +88,9 @@ async def delete_domain(call: Call) -> None:
 
 @endpoint("GET", "/access/roles")
 async def roles(call: Call) -> list[dict[str, Any]]:
-    built_in = [{"roleid": name, "privs": ",".join(sorted(have)), "special": 1} for name, have in ROLES.items()]
+    built_in = [
+        {"roleid": name, "privs": ",".join(sorted(have)), "special": 1} for name, have in call.version.roles.items()
+    ]
     made = [{"roleid": name, "privs": ",".join(sorted(have))} for name, have in call.estate.roles.items()]
     return built_in + [{**role, "special": 0} for role in made]
 
@@ -99,7 +100,7 @@ async def create_role(call: Call) -> None:
     name = call["roleid"]
     if name.lower().startswith("pve"):
         raise ParameterError({"roleid": "cannot use role ID starting with the (case-insensitive) 'PVE' namespace"})
-    if name in ROLES or name in call.estate.roles:
+    if name in call.version.roles or name in call.estate.roles:
         raise ApiError(500, f"create role failed: role '{name}' already exists")
     call.estate.roles[name] = names(call.get("privs", ""))
 
@@ -107,7 +108,7 @@ async def create_role(call: Call) -> None:
 def known_role(call: Call) -> frozenset[str]:
     """What the role of the path may; raises ApiError 500."""
     name = call["roleid"]
-    if name not in ROLES and name not in call.estate.roles:
+    if name not in call.version.roles and name not in call.estate.roles:
         raise ApiError(500, f"role '{name}' does not exist")
     return call.permissions.role(name)
 
@@ -120,7 +121,7 @@ async def role(call: Call) -> dict[str, int]:
 @endpoint("PUT", "/access/roles/{roleid}")
 async def update_role(call: Call) -> None:
     name = call["roleid"]
-    if name in ROLES:
+    if name in call.version.roles:
         raise ApiError(500, f"auto-generated role '{name}' cannot be modified")
     have = known_role(call)
     added = names(call.get("privs", ""))
@@ -130,7 +131,7 @@ async def update_role(call: Call) -> None:
 @endpoint("DELETE", "/access/roles/{roleid}")
 async def delete_role(call: Call) -> None:
     name = call["roleid"]
-    if name in ROLES:
+    if name in call.version.roles:
         raise ApiError(500, f"auto-generated role '{name}' cannot be deleted")
     known_role(call)
     del call.estate.roles[name]
@@ -179,7 +180,7 @@ async def change_access_list(call: Call) -> None:
 
 def check_role(call: Call, path: str, role: str) -> None:
     """Raises ApiError 500 for an unknown role, or one that gives more than the caller has and may give."""
-    if role not in ROLES and role not in call.estate.roles:
+    if role not in call.version.roles and role not in call.estate.roles:
         raise ApiError(500, f"ACL update failed: role '{role}' does not exist")
     if not call.may(path, "Permissions.Modify") and not call.may(path, *call.permissions.role(role)):
         reason = "requires 'Permissions.Modify' or superset of privileges."

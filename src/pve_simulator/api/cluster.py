@@ -35,9 +35,9 @@ async def status(call: Call) -> list[dict[str, Any]]:
     """The cluster, if it is one, and its nodes; a single node has the number 0."""
     estate, server = call.estate, call.server
     rows: list[dict[str, Any]] = []
-    alive = [node for node in estate.nodes.values() if not server.node_down(node.name)]
+    alive = [node for node in estate.nodes.values() if server.quorum.sees(call.entry.name, node.name)]
     if estate.cluster:
-        quorate = int(len(alive) > len(estate.nodes) // 2)
+        quorate = int(server.quorum.holds(call.entry.name))
         told = {"id": "cluster", "type": "cluster", "name": estate.cluster, "version": len(estate.nodes)}
         rows.append({**told, "nodes": len(estate.nodes), "quorate": quorate})
     for node in estate.nodes.values():

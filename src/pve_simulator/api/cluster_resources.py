@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pve_simulator.call import Call, endpoint
+from pve_simulator.highavailability.state import shown as ha_states
 from pve_simulator.replies import Flat
 from pve_simulator.world.access import Pool
 from pve_simulator.world.guest import Guest
@@ -50,7 +51,7 @@ def visible_guests(call: Call) -> Iterator[tuple[str, dict[str, Any]]]:
     """The guests that the caller may see, each with what is live of its row."""
     estate = call.estate
     pools = {vmid: pool.id for pool in estate.pools.values() for vmid in pool.guests}
-    managed = {sid: told.get("state", "started") for sid, told in estate.sections.get("ha/resources", {}).items()}
+    managed = ha_states(estate)
     visible = Visible(call, pools)
     for guest in estate.guests.values():
         pool = pools.get(guest.vmid)
@@ -140,7 +141,7 @@ def pool_sums(call: Call, pool: Pool) -> dict[str, Any]:
 def node_row(call: Call, node: Node) -> dict[str, Any]:
     """A node; its figures only for whom may audit it, and while it is online."""
     row: dict[str, Any] = {"id": f"node/{node.name}", "node": node.name, "type": "node", "level": "", "cgroup-mode": 2}
-    if call.server.node_down(node.name):
+    if not call.server.quorum.sees(call.entry.name, node.name):
         return row | {"status": "offline"}
     figures = call.server.statistics.get(f"node/{node.name}")
     if figures is None:

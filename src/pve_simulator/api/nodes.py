@@ -9,7 +9,6 @@ from typing import Any
 from pve_simulator import metrics
 from pve_simulator.api.access_users import names
 from pve_simulator.api.cluster_resources import node_row
-from pve_simulator.api.version import RELEASE, REPOSITORY, VERSION
 from pve_simulator.call import Call, endpoint
 from pve_simulator.errors import ApiError, ParameterError
 from pve_simulator.world.guest import digest
@@ -33,7 +32,7 @@ async def nodes(call: Call) -> list[dict[str, Any]]:
 
 @endpoint("GET", "/nodes/{node}/version")
 async def version(call: Call) -> dict[str, str]:
-    return {"release": RELEASE, "version": VERSION, "repoid": REPOSITORY}
+    return call.version.told
 
 
 @endpoint("GET", "/nodes/{node}/status")
@@ -70,7 +69,7 @@ async def status(call: Call) -> dict[str, Any]:
             "hvm": "1",
             "user_hz": 100,
         },
-        "pveversion": f"pve-manager/{VERSION}/{REPOSITORY}",
+        "pveversion": "pve-manager/{version}/{repoid}".format(**call.version.told),
         "kversion": f"Linux {KERNEL} {KERNEL_BUILD}",
         "current-kernel": {"sysname": "Linux", "release": KERNEL, "version": KERNEL_BUILD, "machine": "x86_64"},
         "boot-info": {"mode": "legacy-bios"},

@@ -9,9 +9,9 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from pve_simulator.api.version import VERSION
 from pve_simulator.call import Call, endpoint
 from pve_simulator.tables import rows
+from pve_simulator.versions import RELEASES
 
 SERVICES = {
     "chrony": "chrony, an NTP client/server",
@@ -37,7 +37,7 @@ SERVICES = {
 }
 PACKAGES = {
     "proxmox-ve": "9.1.0",
-    "pve-manager": VERSION,
+    "pve-manager": RELEASES["9.1"][0],
     "proxmox-kernel-6.17": "6.17.4-2",
     "qemu-server": "9.1.3",
     "pve-qemu-kvm": "10.1.2-5",
@@ -235,7 +235,7 @@ def log_lines(call: Call) -> list[str]:
 
 @endpoint("GET", "/nodes/{node}/report")
 async def report(call: Call) -> str:
-    lines = [f"hostname: {call.node.name}", "", f"pveversion: pve-manager/{VERSION}"]
+    lines = [f"hostname: {call.node.name}", "", f"pveversion: pve-manager/{call.version.told['version']}"]
     return "\n".join([*lines, *(f"{name}: {version}" for name, version in PACKAGES.items()), ""])
 
 

@@ -37,7 +37,9 @@ def here(call: Call) -> Guest | None:
 def requested(call: Call, state: str, hard: bool = False) -> str | None:
     """The UPID of a request to the HA manager, where it looks after the VM."""
     guest = here(call)
-    if guest is None or not highavailability.managed(call.estate, guest) or (call.is_root and call.get("skiplock")):
+    if guest is None or call.by_manager or not highavailability.managed(call.estate, guest):
+        return None
+    if call.is_root and call.get("skiplock"):
         return None
 
     async def work(run: Run) -> None:

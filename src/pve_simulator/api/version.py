@@ -6,12 +6,10 @@ from typing import Any
 
 from pve_simulator.call import Call, endpoint
 
-RELEASE, VERSION, REPOSITORY = "9.1", "9.1.6", "71482d1833ded40a"
-
 
 @endpoint("GET", "/version")
 async def version(call: Call) -> dict[str, str]:
-    return {"release": RELEASE, "version": VERSION, "repoid": REPOSITORY}
+    return call.version.told
 
 
 @endpoint("GET", "/")

@@ -125,9 +125,9 @@ def user_id(value: str) -> None:
 
 @named("pve-priv")
 def privilege(value: str) -> None:
-    from pve_simulator.world.privileges import PRIVILEGES
+    from pve_simulator.versions import CURRENT
 
-    if value not in PRIVILEGES:
+    if value not in CURRENT.get().privileges:
         raise FormatError(f"invalid privilege '{value}'")
 
 

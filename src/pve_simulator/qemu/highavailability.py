@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pve_simulator.errors import ApiError
+from pve_simulator.errors import ApiError, TaskError
+from pve_simulator.highavailability.manager import HARD
 
 if TYPE_CHECKING:
-    from pve_simulator.server import Server
     from pve_simulator.tasks import Run
     from pve_simulator.world.estate import Estate
     from pve_simulator.world.guest import Guest
-
-HARD = "ha-hard"  # a process's fact: it is to be stopped, not asked
 
 
 def resource(estate: Estate, guest: Guest) -> dict[str, str] | None:
@@ -42,23 +40,9 @@ async def request(run: Run, guest: Guest, state: str, hard: bool = False) -> Non
     known = resource(run.server.estate, guest)
     if known is None:
         raise ApiError(500, f"resource 'vm:{guest.vmid}' does not exist in cluster")
+    if not run.server.quorum.holds(guest.node):
+        run.log("cfs-lock 'domain-ha' error: no quorum!")
+        raise TaskError(f"command 'ha-manager set vm:{guest.vmid} --state {state}' failed: exit code 255")
     known["state"] = state
     if hard and guest.process:
         guest.process.facts[HARD] = "1"
-
-
-def settle(server: Server) -> None:
-    """The manager's round: begins what brings the VMs it looks after into the state that is wanted."""
-    from pve_simulator.qemu import power
-
-    if not server.estate.sections.get("ha/resources"):
-        return
-    for guest in server.estate.guests.values():
-        known = resource(server.estate, guest) if guest.type == "qemu" else None
-        if known is None or guest.lock or server.locks.held(guest.vmid) or server.node_down(guest.node):
-            continue
-        wanted = known.get("state", "started")
-        if wanted == "started" and guest.process is None:
-            power.start_as_root(server, guest)
-        elif wanted == "stopped" and guest.process is not None:
-            power.shut_down_as_root(server, guest, hard=HARD in guest.process.facts)

@@ -12,6 +12,8 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any
 
+from pve_simulator.versions import ORDER, version
+
 Property = dict[str, Any]
 
 # How many of an indexed parameter there are; the description only says `net[n]`.
@@ -130,7 +132,8 @@ class Schema:
         return (found, values) if found else None
 
 
-@lru_cache(1)
-def load() -> Schema:
-    """The description of Proxmox VE 9.1.6."""
-    return Schema(json.loads(resources.files("pve_simulator.schema").joinpath("api-9.1.6.json").read_text("utf-8")))
+@lru_cache(len(ORDER))
+def load(name: str = ORDER[-1]) -> Schema:
+    """The description of Proxmox VE 9.1.6, or what an older version has of it."""
+    text = resources.files("pve_simulator.schema").joinpath("api-9.1.6.json").read_text("utf-8")
+    return Schema(version(name).described(json.loads(text)))
