@@ -133,16 +133,17 @@ async def asked(server: Server, work: asyncio.Future[Reply], life: Life, node: s
 async def carry_out(server: Server, request: Request, method: Method, values: dict[str, Any]) -> Reply:
     """Verifies the parameters and runs the endpoint."""
     try:
-        where = server.estate.nodes.get(str(values.get("node", request.entry)), server.estate.entry)
+        named = str(values.get("node", request.entry))
+        where = server.estate.nodes.get(request.entry if named == "localhost" else named, server.estate.entry)
         version = versions.of(where)
         if not version.newest:
             CURRENT.set(version)
             method = own_method(version, request)
-        readonly.check(server, request.method, method.template, values, where.name)
         typed = verify(method, values)
         null = next((name for name, value in typed.items() if value is None), None)
         if null is not None:
             raise ApiError(500, f"unable to parse value of '{null}' - got undefined value")
+        readonly.check(server, request.method, method.template, values, where.name)
         handler = ENDPOINTS.get((request.method, method.template))
         if handler is None:
             raise ApiError(501, f"{request.method} {method.template} is not simulated")
