@@ -407,7 +407,7 @@ def address(simulator: Simulator, node: str) -> str:
 
 def test_a_containers_local_disk_goes_along_to_another_storage(nodes: Simulator) -> None:
     path = container(nodes, 341, "local-lvm")
-    options = {"target": "pve2", "target-storage": "local-lvm:ceph-ssd"}
+    options: dict[str, Any] = {"target": "pve2", "target-storage": "local-lvm:ceph-ssd"}
     status, _ = ended(nodes, nodes.call("POST", f"{path}/migrate", **options).data)
     assert status == "OK"
     assert {volid.partition(":")[0] for _, volid in volumes(nodes, 341)} == {"ceph-ssd"}
@@ -432,6 +432,6 @@ def test_a_node_is_emptied_and_what_cannot_go_is_told(nodes: Simulator) -> None:
 def test_without_the_right_nothing_is_moved_or_told(nodes: Simulator) -> None:
     made(nodes, 360, scsi0="ceph-ssd:1")
     for method in ("GET", "POST"):
-        parameters = {"target": "pve2"} if method == "POST" else {}
+        parameters: dict[str, Any] = {"target": "pve2"} if method == "POST" else {}
         answer = nodes.call(method, "/nodes/pve1/qemu/360/migrate", "low@pve!none", **parameters)
         assert answer.reason == "Permission check failed (/vms/360, VM.Migrate)"
