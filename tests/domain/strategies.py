@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
+from msgspec import structs
 
 from comserv.domain.guest import AddressSource, Guest, GuestConfig, GuestKey, GuestStatus, GuestType, KnownAddress
 from comserv.domain.maintenance import Maintenance
@@ -60,7 +61,7 @@ def a_request(**changes: object) -> VmRequest:
 
 def a_guest(vmid: int, node: str = "pve1", name: str = "", **changes: object) -> Guest:
     guest = Guest(GuestKey("rack", vmid), GuestType.QEMU, node, name or f"vm-{vmid}", GuestStatus.STOPPED)
-    return replace(guest, **changes)  # type: ignore[arg-type]
+    return structs.replace(guest, **changes)
 
 
 def some_facts(**changes: object) -> PlanFacts:

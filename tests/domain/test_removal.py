@@ -1,11 +1,11 @@
 """Before a guest is deleted it is said what goes, what stays, and what stands against it."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from comserv.domain.guest import Guest, GuestConfig, GuestState, GuestStatus, GuestType
 from comserv.domain.plan import Level
@@ -64,7 +64,7 @@ def test_a_stopped_vm_can_go() -> None:
     ],
 )
 def test_what_stands_against_it(code: str, guest: dict[str, Any], more: dict[str, Any]) -> None:
-    assert blockers(removal(replace(VM, **guest), **more)) == {code}
+    assert blockers(removal(structs.replace(VM, **guest), **more)) == {code}
 
 
 def test_a_hibernated_vm_can_go_and_its_saved_memory_is_named() -> None:
@@ -89,7 +89,7 @@ def test_every_finding_has_a_cure_whatever_is_known(
     snapshots: tuple[str, ...] | None,
     stale: bool,
 ) -> None:
-    guest = replace(VM, type=type, status=status, template=template)
+    guest = structs.replace(VM, type=type, status=status, template=template)
     found = removal(guest, config, snapshots=snapshots, stale=stale)
     assert all(sentence.endswith(".") for sentence in (*found.goes, *found.stays))
     assert all(finding.cure.endswith(".") for finding in found.findings)

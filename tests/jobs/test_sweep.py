@@ -14,7 +14,7 @@ from sqlalchemy import event
 from comserv.domain.guest import GuestKey, GuestStatus
 from comserv.domain.job import Job
 from comserv.domain.picture import Health
-from comserv.jobs import addresses, sweep
+from comserv.jobs import addresses, keeping
 from comserv.persistence import guests, pictures
 from comserv.services.guests import GuestQuery
 from tests.installed import ADMIN, OPERATOR, Installed, Pve, a_server, free_address, installed, static
@@ -121,7 +121,7 @@ async def test_a_picture_that_did_not_change_is_not_written_again(comserv: Insta
 async def test_what_we_changed_is_shown_until_a_sweep_confirms_it_and_what_none_confirms_is_dropped(
     comserv: Installed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep, "UNCONFIRMED_FOR", timedelta(seconds=2))
+    monkeypatch.setattr(keeping, "UNCONFIRMED_FOR", timedelta(seconds=2))
     key = next(view.guest.key for view in comserv.installation.estate.views(comserv.database.clock()))
     async with comserv.database.write() as tx:
         await guests.overlay(tx, key, {"name": "never-so"}, "none")

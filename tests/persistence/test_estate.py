@@ -2,16 +2,19 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
+import msgspec
 import pytest
-from sqlalchemy import event, func, select
+from msgspec import structs
+from sqlalchemy import event, func, select, update
 
 from comserv.domain.connection import Stage, StageName, StageState
 from comserv.domain.errors import Conflict, NotFound, ProxmoxSaid
-from comserv.domain.guest import AddressSource, GuestKey, KnownAddress
+from comserv.domain.guest import AddressSource, GuestKey, GuestType, KnownAddress
 from comserv.domain.maintenance import Maintenance
 from comserv.domain.overlay import MadeGuest, Overlay
-from comserv.domain.picture import Health
+from comserv.domain.picture import Health, Picture
 from comserv.domain.server import ServerState
 from comserv.persistence import guests, pictures, servers, tables
 from comserv.persistence.changes import Topic
@@ -116,8 +119,72 @@ async def test_saving_an_unchanged_picture_writes_only_its_time(database: Databa
 async def test_a_changed_picture_gets_the_next_revision(database: Database) -> None:
     async with database.write() as tx:
         await with_server(tx)
-        for revision, cpu in ((1, 0.1), (2, 0.2), (2, 0.2), (3, 0.1)):
-            assert await pictures.save(tx, await pictures.pack(a_picture(cpu=cpu))) == revision
+        for revision, version in ((1, "9.1"), (2, "9.2"), (2, "9.2"), (3, "9.1")):
+            assert await pictures.save(tx, await pictures.pack(replace(a_picture(), version=version))) == revision
+
+
+async def test_new_figures_are_no_new_revision_and_are_laid_over_what_is_known(database: Database) -> None:
+    later = replace(figured(mixed()), as_of=AT + timedelta(seconds=10), revision=1)
+    async with database.write() as tx:
+        await with_server(tx)
+        await pictures.save(tx, await pictures.pack(mixed()))
+        known = await pictures.get(tx, "rack")
+        assert known is not None
+        await pictures.save_figures(tx, [later])
+    async with database.read() as tx:
+        assert await pictures.get(tx, "rack") == later
+        assert await pictures.renewed(tx, known) == later
+        assert await pictures.renewed(tx, later) is later
+        assert await pictures.renewed(tx, replace(known, revision=0, guests=())) == later
+
+
+async def test_figures_of_another_revision_are_not_written(database: Database) -> None:
+    async with database.write() as tx:
+        await with_server(tx)
+        await pictures.save(tx, await pictures.pack(mixed()))
+        await pictures.save_figures(tx, [replace(figured(mixed()), revision=7)])
+        assert await pictures.get(tx, "rack") == replace(mixed(), revision=1)
+
+
+async def test_figures_that_no_server_has_do_not_keep_a_picture_from_being_saved(database: Database) -> None:
+    told: dict[str, Any] = {"cpu": 1e300, "memory_used": 2**80, "uptime": 2**40, "disk_used": -(2**70)}
+    picture = replace(a_picture(), guests=tuple(structs.replace(one, **told) for one in a_picture().guests))
+    async with database.write() as tx:
+        await with_server(tx)
+        await pictures.save(tx, await pictures.pack(picture))
+        read = await pictures.get(tx, "rack")
+    assert read is not None
+    assert [(one.cpu, one.memory_used, one.uptime) for one in read.guests] == [(1e300, 2**63 - 1, 2**31 - 1)] * 2
+
+
+async def test_a_row_of_an_older_version_is_read_with_the_figures_in_its_payload(database: Database) -> None:
+    picture = figured(mixed())
+    old = b"\x00" + msgspec.msgpack.encode(replace(picture, as_of=None))
+    async with database.write() as tx:
+        await with_server(tx)
+        await pictures.save(tx, await pictures.pack(mixed()))
+        await tx.execute(update(tables.pictures).values(payload=old, figures=None))
+        assert await pictures.get(tx, "rack") == replace(picture, revision=1)
+        await pictures.save_figures(tx, [replace(picture, revision=1, as_of=AT + timedelta(seconds=9))])
+        assert (await pictures.get(tx, "rack") or picture).as_of == AT + timedelta(seconds=9)
+
+
+def mixed() -> Picture:
+    """A VM and a container."""
+    vm, container = a_picture().guests
+    return replace(a_picture(), guests=(vm, structs.replace(container, type=GuestType.LXC)))
+
+
+def figured(picture: Picture) -> Picture:
+    """With figures of both."""
+    vm, container = picture.guests
+    return replace(
+        picture,
+        guests=(
+            structs.replace(vm, cpu=0.1 + 0.2, memory_used=123456789012, uptime=77),
+            structs.replace(container, disk_used=5),
+        ),
+    )
 
 
 async def test_health_comes_back_as_it_was_saved(database: Database) -> None:

@@ -69,7 +69,7 @@ async def test_a_wrong_value_fails_at_the_token(one: Simulated) -> None:
 
 async def test_a_sweep_sees_what_the_world_has(one: Simulated) -> None:
     async with one.client() as client:
-        picture = await sweep(client, lambda: datetime.now(UTC))
+        picture = (await sweep(client, lambda: datetime.now(UTC))).picture
     world = {guest["vmid"]: guest for guest in one.world()["guests"]}
     assert {guest.key.vmid for guest in picture.guests} == set(world)
     assert {g.key.vmid for g in picture.guests if g.template} == set(one.told["templates"])

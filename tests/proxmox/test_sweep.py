@@ -66,13 +66,14 @@ async def test_the_first_sweep_tells_all_and_the_next_one_is_a_single_call(
         assert len(server.asked) == 4
         await sweep(client, lambda: NOW, second, whole=True)
     assert len(server.asked) == 7
-    assert (first.cluster, first.quorate, first.version, first.as_of) == ("rack", True, "9.1.6", NOW)
-    assert second == first
+    seen = first.picture
+    assert (seen.cluster, seen.quorate, seen.version, seen.as_of) == ("rack", True, "9.1.6", NOW)
+    assert second.picture == seen and second.same and not first.same
 
 
 async def test_every_value_of_a_guest_arrives(scripted: MakeServer, client_at: MakeClient) -> None:
     async with scripted(routes=routes()) as server, client_at(server.address) as client:
-        vm, container = (await sweep(client, lambda: NOW)).guests
+        vm, container = (await sweep(client, lambda: NOW)).picture.guests
     assert (vm.key.vmid, vm.key.server, vm.type, vm.node, vm.name) == (105, "lab", GuestType.QEMU, "pve1", "web-01")
     assert (vm.status, vm.lock, vm.tags, vm.pool, vm.hastate) == (
         GuestStatus.RUNNING, "backup", ("prod", "web"), "shop", "started")  # fmt: skip
@@ -83,7 +84,7 @@ async def test_every_value_of_a_guest_arrives(scripted: MakeServer, client_at: M
 
 async def test_nodes_are_in_order_and_know_what_was_told(scripted: MakeServer, client_at: MakeClient) -> None:
     async with scripted(routes=routes()) as server, client_at(server.address) as client:
-        one, two = (await sweep(client, lambda: NOW)).nodes
+        one, two = (await sweep(client, lambda: NOW)).picture.nodes
     assert (one.name, one.online, one.cores, one.memory) == ("pve1", True, 8, 64)
     assert (two.name, two.online, two.memory) == ("pve2", False, None)
 
@@ -91,7 +92,7 @@ async def test_nodes_are_in_order_and_know_what_was_told(scripted: MakeServer, c
 async def test_without_the_right_to_see_it_the_quorum_is_unknown(scripted: MakeServer, client_at: MakeClient) -> None:
     denied = reply(None, 403, "x", message="Permission check failed (/, Sys.Audit)\n")
     async with scripted(routes=routes(status=denied)) as server, client_at(server.address) as client:
-        picture = await sweep(client, lambda: NOW)
+        picture = (await sweep(client, lambda: NOW)).picture
     assert (picture.quorate, picture.cluster, picture.version) == (None, "", "9.1.6")
 
 

@@ -48,7 +48,7 @@ async def test_the_same_query_is_answered_from_what_was_found_until_something_is
     assert lists.of(GuestQuery(cursor="x", limit=7), database.clock()) is first, "a page of it is no other list"
     await look(database, guest(100, "web"), guest(101, "db"), guest(102, "app"))
     await estate.load()
-    names = [view.guest.name for view in lists.of(GuestQuery(), database.clock()).views]
+    names = [row.guest.name for row in lists.of(GuestQuery(), database.clock()).rows]
     assert names == ["app", "db", "web"]
 
 
@@ -59,7 +59,7 @@ async def test_a_picture_that_grows_old_without_any_news_is_listed_as_stale(
     assert lists.of(GuestQuery(), database.clock()).stale == 0
     clock.advance(seconds=2 * STALE_AFTER.total_seconds())
     found = lists.of(GuestQuery(statuses=("stale",)), database.clock())
-    assert (found.stale, len(found.views)) == (2, 2)
+    assert (found.stale, len(found.rows)) == (2, 2)
 
 
 async def test_no_more_than_some_queries_are_kept(database: Database, estate: Estate) -> None:

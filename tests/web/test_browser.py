@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import pytest
+from msgspec import structs
 from playwright.sync_api import Browser, Page, expect
 
 from comserv.domain.guest import GuestKey
@@ -79,7 +80,7 @@ def test_rows_change_in_place_and_new_ones_are_offered(page: Page, site: Site, t
     page.goto(site.address + "/guests")
     page.check("#g-lab-131 .pick input")
     first = page.locator("#p-guests tr").first.get_attribute("id")
-    busier = replace(estate.GUESTS[0], guest=replace(estate.WEB, cpu=0.77))
+    busier = replace(estate.GUESTS[0], guest=structs.replace(estate.WEB, cpu=0.77))
     told.guests = (busier, *estate.GUESTS[2:], estate.view(estate.guest("lab", 777, "aaa-new", "pve1")))
     site.tell("guests", "lab")
     expect(page.locator("#g-lab-131")).to_contain_text("77 %")

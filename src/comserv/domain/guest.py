@@ -1,9 +1,12 @@
 """A guest: a VM (QEMU) or a container (LXC) on a server, named by (server, vmid); and its configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter, eq
+
+import msgspec
 
 
 class GuestType(StrEnum):
@@ -34,11 +37,11 @@ class GuestKey:
         return f"{self.server}/{self.vmid}"
 
 
-@dataclass(frozen=True)
-class Guest:
+class Guest(msgspec.Struct, frozen=True, gc=False):  # made by the thousand: ten times cheaper than a frozen dataclass
     """A row of the list, as `/cluster/resources?type=vm` tells it. Sizes in bytes, cpu as a share of all cores (0 to 1), uptime in s.
 
-    None: not told (the token may lack Sys.Audit or VM.Audit, or the guest is newer than the last 10 s round).
+    None: not told (the token may lack Sys.Audit or VM.Audit, or the guest is newer than the last 10 s round). cpu, memory_used,
+    disk_used and uptime are its figures, new at every look; all else seldom changes. For a changed copy: `msgspec.structs.replace`.
     """
 
     key: GuestKey
@@ -58,6 +61,16 @@ class Guest:
     disk_used: int | None = None
     uptime: int | None = None
     hastate: str = ""
+
+
+_but_figures = attrgetter(
+    "key", "type", "node", "name", "status", "template", "lock", "tags", "pool", "cores", "memory", "disk", "hastate"
+)
+
+
+def same_guests(before: Sequence[Guest], now: Sequence[Guest]) -> bool:
+    """Whether nothing but figures differs; both in the same order."""
+    return len(before) == len(now) and all(map(eq, map(_but_figures, before), map(_but_figures, now)))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 
 from comserv.domain.guest import Guest
 from comserv.domain.load import Load
@@ -43,7 +44,9 @@ class Storage:
 
 @dataclass(frozen=True)
 class Picture:
-    """What was seen of a server at `as_of`. `revision` grows when anything in it changed.
+    """What was seen of a server at `as_of`. `revision` grows when anything in it changed but figures.
+
+    Figures are a guest's cpu, memory_used, disk_used and uptime, a node's cpu, memory_used and uptime, a storage's total and used.
 
     as_of: when Proxmox's answer was read; it may itself be up to 10 s old (semantics section 15).
     cluster: the cluster's name, empty on a single node. quorate: None where it was not told.
@@ -58,6 +61,20 @@ class Picture:
     nodes: tuple[Node, ...] = ()
     storages: tuple[Storage, ...] = ()
     guests: tuple[Guest, ...] = ()
+
+
+_of_picture = attrgetter("server", "version", "cluster", "quorate")
+_of_node = attrgetter("name", "online", "cores", "memory")
+_of_storage = attrgetter("node", "name", "type", "content", "shared", "active", "enabled")
+
+
+def same_hosts(before: Picture, now: Picture) -> bool:
+    """Whether nothing but figures differs, the guests apart."""
+    return (
+        _of_picture(before) == _of_picture(now)
+        and [*map(_of_node, before.nodes)] == [*map(_of_node, now.nodes)]
+        and [*map(_of_storage, before.storages)] == [*map(_of_storage, now.storages)]
+    )
 
 
 @dataclass(frozen=True)

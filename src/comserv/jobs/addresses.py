@@ -4,7 +4,8 @@ At most one guest per server at a time and a few a minute, so that a server hard
 """
 
 import asyncio
-from dataclasses import replace
+from collections import deque
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import structlog
@@ -17,7 +18,7 @@ from comserv.domain.load import Purpose
 from comserv.domain.picture import Picture
 from comserv.domain.proof import reported
 from comserv.jobs.clients import Clients
-from comserv.persistence import guests, leases, pictures
+from comserv.persistence import guests, leases
 from comserv.persistence.database import Database
 from comserv.proxmox.client import Client
 
@@ -34,7 +35,7 @@ class Addresses:
     def __init__(self, database: Database, clients: Clients, pause: float = PAUSE) -> None:
         self._db, self._clients, self._pause = database, clients, pause
         self._loops: dict[str, asyncio.Task[None]] = {}
-        self._pictures: dict[str, Picture] = {}
+        self._waiting: dict[str, tuple[int, deque[Guest]]] = {}  # by server, of a revision of its picture
 
     async def gained(self, lease: Lease) -> None:
         self._loops[lease.server] = asyncio.create_task(self._loop(lease), name=f"addresses {lease.server}")
@@ -50,7 +51,7 @@ class Addresses:
         with structlog.contextvars.bound_contextvars(server=lease.server):
             while True:
                 try:
-                    due = await self._next(lease.server, asked)
+                    due = self._next(lease.server, asked)
                     if due:
                         asked[due.key.vmid, str(due.status)] = self._db.clock()
                         await self._read(lease, due)
@@ -64,27 +65,16 @@ class Addresses:
                     due = None
                 await asyncio.sleep(self._pause if due else REST)
 
-    async def _next(self, server: str, asked: dict[tuple[int, str], datetime]) -> Guest | None:
+    def _next(self, server: str, asked: dict[tuple[int, str], datetime]) -> Guest | None:
         """The guest that was asked longest ago, or never; a change of its state asks anew."""
-        known = self._pictures.get(server)
-        async with self._db.read() as tx:
-            fresh = await pictures.get(tx, server, newer_than=known.revision if known else -1)
-            stamp = await pictures.stamp(tx, server)
-            now = tx.now
-        picture = fresh or (replace(known, as_of=stamp[1]) if known and stamp else None)
-        if picture is not None:
-            self._pictures[server] = picture
-        if picture is None or picture.as_of is None or now - picture.as_of > timedelta(seconds=45):
+        shown, now = self._db.shelf.of(server), self._db.clock()
+        if shown is None or shown.picture.as_of is None or now - shown.picture.as_of > timedelta(seconds=45):
             return None
-        online = {node.name for node in picture.nodes if node.online}
-        never = datetime.fromtimestamp(0, now.tzinfo)
-        waiting = [
-            (asked.get((guest.key.vmid, str(guest.status)), never), guest.key.vmid, guest)
-            for guest in picture.guests
-            if not guest.template and not guest.lock and guest.node in online
-        ]
-        due = [one for one in waiting if now - one[0] > ASK_AGAIN]
-        return min(due)[2] if due else None
+        revision, waiting = self._waiting.get(server, (0, deque()))
+        if not waiting or revision != shown.picture.revision:
+            waiting = deque(_due(shown.picture, asked, now))
+            self._waiting[server] = shown.picture.revision, waiting
+        return waiting.popleft() if waiting else None
 
     async def _read(self, lease: Lease, guest: Guest) -> None:
         client = (await self._clients.of(lease.server)).for_(Purpose.LOOK)
@@ -112,3 +102,16 @@ class Addresses:
             return static, reported(AgentReport(now, await node.qemu(guest.key.vmid).agent.addresses()))
         except RequestRefused:
             return static, None
+
+
+def _due(picture: Picture, asked: Mapping[tuple[int, str], datetime], now: datetime) -> list[Guest]:
+    """Those that may be asked again, who was asked longest ago first."""
+    online = {node.name for node in picture.nodes if node.online}
+    never = datetime.fromtimestamp(0, now.tzinfo)
+    found = [
+        (when, guest.key.vmid, guest)
+        for guest in picture.guests
+        if not guest.template and not guest.lock and guest.node in online
+        if now - (when := asked.get((guest.key.vmid, str(guest.status)), never)) > ASK_AGAIN
+    ]
+    return [guest for _, _, guest in sorted(found, key=lambda one: one[:2])]

@@ -1,7 +1,7 @@
 """Sweeps: one look at everything of a server every 10 s, kept as its picture; with back-off where it does not answer.
 
-Every server that this process owns has its own loop, so that a slow or dead one costs the others nothing. What we changed ourselves is
-confirmed here, once Proxmox's own figures show it.
+Every server that this process owns has its own loop, so that a slow or dead one costs the others nothing. What they see goes to one
+keeper (`keeping.py`).
 """
 
 import asyncio
@@ -15,29 +15,25 @@ import structlog
 
 from comserv.domain.audit import AuditEntry, Outcome
 from comserv.domain.errors import ComservError, DatabaseUnavailable, NotFound, Problem, ServerInMaintenance
-from comserv.domain.guest import Guest, GuestKey
 from comserv.domain.lease import Lease
 from comserv.domain.load import Purpose
-from comserv.domain.overlay import Overlay
-from comserv.domain.picture import Health, Picture
+from comserv.domain.picture import Health
 from comserv.domain.retry import Breaker
 from comserv.domain.server import ServerState
 from comserv.jobs.clients import Clients
+from comserv.jobs.keeping import Keeper, Seen, vanished
 from comserv.jobs.standing import Standing
-from comserv.persistence import audit, guests, leases, pictures, servers
+from comserv.persistence import audit, leases, pictures, servers
 from comserv.persistence.changes import Topic
 from comserv.persistence.database import Database, Transaction
 from comserv.proxmox.client import Client
-from comserv.proxmox.sweep import sweep
+from comserv.proxmox.sweep import Reading, sweep
 
 log = structlog.get_logger(__name__)
 
 WHOLE_EVERY = 6  # every sixth sweep reads cluster status and version too
 SLOW_MS = 2000.0
 RETRY_WHILE_CLOSED = 3.0  # seconds to the next try after the first failures, before the breaker opens
-UNCONFIRMED_FOR = timedelta(
-    seconds=40
-)  # Proxmox shows a change within 15 s (semantics section 15); then its word counts
 
 
 class Sweeps:
@@ -45,11 +41,13 @@ class Sweeps:
 
     def __init__(self, database: Database, clients: Clients, every: float, woke: Callable[[str], None]) -> None:
         self._db, self._clients, self._every, self._woke = database, clients, every, woke
+        self._keeper = Keeper(database)
         self._loops: dict[str, asyncio.Task[None]] = {}
         self._now: dict[str, asyncio.Event] = {}
+        self._leases: dict[str, Lease] = {}
 
     async def gained(self, lease: Lease) -> None:
-        self._now[lease.server] = asyncio.Event()
+        self._now[lease.server], self._leases[lease.server] = asyncio.Event(), lease
         self._loops[lease.server] = asyncio.create_task(self._loop(lease), name=f"sweep {lease.server}")
 
     async def lost(self, server: str) -> None:
@@ -57,6 +55,9 @@ class Sweeps:
         if loop:
             loop.cancel()
             await asyncio.wait([loop])
+        lease = self._leases.pop(server, None)
+        if lease:
+            await self._keeper.forget(lease)
 
     def soon(self, server: str) -> None:
         """Sweep it now, for example since it was changed; not more often than its loop allows."""
@@ -72,7 +73,7 @@ class Sweeps:
 
     async def _loop(self, lease: Lease) -> None:
         with structlog.contextvars.bound_contextvars(server=lease.server):
-            loop = SweepLoop(self._db, self._clients, lease, self._every, self._woke)
+            loop = SweepLoop(self._db, self._clients, self._keeper, lease, self._every, self._woke)
             while True:
                 self._now[lease.server].clear()
                 try:
@@ -96,10 +97,17 @@ class SweepLoop:
     """The sweeps of one server, one after the other."""
 
     def __init__(
-        self, database: Database, clients: Clients, lease: Lease, every: float, woke: Callable[[str], None]
+        self,
+        database: Database,
+        clients: Clients,
+        keeper: Keeper,
+        lease: Lease,
+        every: float,
+        woke: Callable[[str], None],
     ) -> None:
-        self._db, self._clients, self._lease, self._every, self._woke = database, clients, lease, every, woke
-        self._last: Picture | None = None
+        self._db, self._clients, self._keeper = database, clients, keeper
+        self._lease, self._every, self._woke = lease, every, woke
+        self._last: Reading | None = None
         self._health: Health | None = None
         self._breaker = Breaker()
         self._round = 0
@@ -111,32 +119,31 @@ class SweepLoop:
         began, client = perf_counter(), None
         try:
             client = await self._clients.of(self._lease.server)
-            picture = await sweep(
-                client.for_(Purpose.SWEEP), self._db.clock, self._last, whole=self._round % WHOLE_EVERY == 0
-            )
+            whole = self._round % WHOLE_EVERY == 0
+            reading = await sweep(client.for_(Purpose.SWEEP), self._db.clock, self._last, whole=whole)
         except NotFound:
             return self._every
         except ServerInMaintenance:
             return await self._rest()
         except ComservError as error:
             return await self._failed(error, client)
-        await self._good(client, picture, (perf_counter() - began) * 1000)
+        await self._good(client, reading, (perf_counter() - began) * 1000)
         return self._every * client.server.pace.rarer
 
     async def _recall(self) -> None:
         if self._health is None:
             async with self._db.read() as tx:
-                self._last = await pictures.get(tx, self._lease.server)
+                picture = await pictures.get(tx, self._lease.server)
+                self._last = Reading(picture) if picture else None
                 self._health = await pictures.get_health(tx, self._lease.server) or Health(self._lease.server)
 
     @property
     def _known(self) -> Health:
         return self._health or Health(self._lease.server)
 
-    async def _good(self, client: Client, picture: Picture, ms: float) -> None:
+    async def _good(self, client: Client, reading: Reading, ms: float) -> None:
         self._round += 1
-        was = self._known.state
-        packed = await pictures.pack(picture)
+        was, picture = self._known.state, reading.picture
         health = Health(
             self._lease.server,
             ServerState.SLOW if ms > SLOW_MS else ServerState.UP,
@@ -146,23 +153,32 @@ class SweepLoop:
             load=client.meter.load(self._db.process),
         )
         health = self._standing.told_by(client, health, self._known, self._db.clock())
-        async with self._db.write() as tx:
-            if not await leases.holds(tx, self._lease):
-                return
-            revision = await pictures.save(tx, packed)
-            await pictures.save_health(tx, health)
-            pems = await self._keep_certificates(tx)
-            overlays = await guests.overlays_of(tx, self._lease.server)
-            await guests.confirm(tx, confirmed(overlays, picture, tx.now))
-            await guests.forget_addresses(tx, vanished(self._last, picture))
-        self._standing.kept(pems)
-        self._last, self._health, self._breaker = replace(picture, revision=revision), health, Breaker()
+        if not await self._keep(reading, health):
+            return
+        self._health, self._breaker = health, Breaker()
+        if self._standing.pems:
+            await self._save_health(health)
         if was in (ServerState.DOWN, ServerState.UNREACHED, ServerState.MAINTENANCE):
             log.info("the server answers")
             self._woke(self._lease.server)
         looked = await self._standing.look(client.for_(Purpose.LOOK), health, picture.nodes, self._db.clock())
         if looked != health:
             await self._save_health(looked)
+
+    async def _keep(self, reading: Reading, health: Health) -> bool:
+        """False where the server is not ours any more."""
+        picture, last = reading.picture, self._last
+        if last and reading.same and health.state is self._known.state:
+            self._keeper.show(Seen(self._lease, picture, health))
+            self._last = reading
+            return True
+        gone = vanished(last.picture if last else None, picture)
+        packed = await pictures.pack(picture)
+        revision = await self._keeper.keep(Seen(self._lease, picture, health, packed, gone))
+        if revision is None:
+            return False
+        self._last = replace(reading, picture=replace(picture, revision=revision))
+        return True
 
     async def _keep_certificates(self, tx: Transaction) -> dict[str, str]:
         """Those that are kept once this transaction is."""
@@ -223,7 +239,7 @@ class SweepLoop:
 
     def _down(self, problem: Problem, now: datetime, next_try: datetime) -> Health:
         known = self._known
-        never = known.last_good is None and (self._last is None or self._last.as_of is None)
+        never = known.last_good is None and (self._last is None or self._last.picture.as_of is None)
         return replace(
             known,
             state=ServerState.UNREACHED if never else ServerState.DOWN,
@@ -242,39 +258,5 @@ class SweepLoop:
             if await leases.holds(tx, self._lease):
                 await pictures.save_health(tx, health)
                 self._standing.kept(await self._keep_certificates(tx))
+        self._keeper.stands(self._lease, health)
         self._health = health
-
-
-def vanished(last: Picture | None, now: Picture) -> frozenset[GuestKey]:
-    """Guests that were there at the last sweep. None where no guest at all is seen any more: then it is the token's rights."""
-    seen = {guest.key.vmid for guest in now.guests}
-    if not last or not seen:
-        return frozenset()
-    return frozenset(guest.key for guest in last.guests if guest.key.vmid not in seen)
-
-
-def confirmed(overlays: tuple[Overlay, ...], picture: Picture, now: datetime) -> list[Overlay]:
-    """Those that the picture shows as they say, and those so old that the picture's word counts."""
-    ours = {one.guest.vmid for one in overlays}
-    seen = {guest.key: guest for guest in picture.guests if guest.key.vmid in ours}
-    return [
-        one for one in overlays if _is_shown(one, seen.get(one.guest)) or (one.at and now - one.at > UNCONFIRMED_FOR)
-    ]
-
-
-def _is_shown(overlay: Overlay, guest: Guest | None) -> bool:
-    if overlay.fields.get("gone"):
-        return guest is None
-    if guest is None:
-        return False
-    return all(
-        _same(getattr(guest, name, None), value)
-        for name, value in overlay.fields.items()
-        if name not in ("type", "gone")
-    )
-
-
-def _same(shown: object, said: object) -> bool:
-    if isinstance(shown, tuple) and isinstance(said, list):
-        return sorted(shown) == sorted(said)
-    return shown == said or str(shown) == str(said)

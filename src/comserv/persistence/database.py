@@ -26,6 +26,7 @@ from comserv.persistence import listen, meta, schema
 from comserv.persistence.changes import Change, Changes, Topic
 from comserv.persistence.ending import end_tasks
 from comserv.persistence.listen import ALIVE, CONNECT_SECONDS
+from comserv.persistence.shelf import Shelf
 from comserv.persistence.tables import encode_json
 from comserv.persistence.vault import Vault
 
@@ -45,6 +46,7 @@ class Transaction:
     def __init__(self, connection: AsyncConnection, vault: Vault, now: datetime) -> None:
         self.connection, self.vault, self.now = connection, vault, now
         self.changes: dict[tuple[Topic, str], Change] = {}
+        self.elsewhere: dict[tuple[Topic, str], Change] = {}
 
     @property
     def postgresql(self) -> bool:
@@ -66,6 +68,10 @@ class Transaction:
 
     def changed(self, topic: Topic, key: str | int = "", revision: int = 0) -> None:
         self.changes[topic, str(key)] = Change(topic, str(key), revision)
+
+    def changed_elsewhere(self, topic: Topic, key: str) -> None:
+        """The same for other processes alone: in this one everybody has been told."""
+        self.elsewhere[topic, key] = Change(topic, key)
 
 
 def parse_url(text: str) -> URL:
@@ -92,6 +98,7 @@ class Database:
         self.process = secrets.token_hex(6)
         """A random id of this process towards the others: the name of its sessions on PostgreSQL, and the owner in leases."""
         self.changes = Changes()
+        self.shelf = Shelf()
         self._write_lock = asyncio.Lock()
         self._listening: asyncio.Task[None] | None = None
         self._writer, self._reader = self._engines()
@@ -187,8 +194,9 @@ class Database:
                 yield
 
     async def _notify(self, tx: Transaction) -> None:
-        if self.postgresql and tx.changes:
-            notice = listen.encode(self.process, tx.changes.values())
+        told = {**tx.elsewhere, **tx.changes}
+        if self.postgresql and told:
+            notice = listen.encode(self.process, told.values())
             tell = "SELECT pg_notify(:channel, notice) FROM unnest(CAST(:notices AS text[])) AS notice"
             await tx.execute(text(tell), notice)
 

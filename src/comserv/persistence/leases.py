@@ -1,5 +1,7 @@
 """Leases: which process owns a server, since which epoch."""
 
+from collections.abc import Iterable
+
 from sqlalchemy import select
 
 from comserv.domain.lease import Lease
@@ -19,6 +21,14 @@ async def holds(tx: Transaction, lease: Lease) -> bool:
     this transaction's end; on SQLite the write transaction itself keeps others out."""
     mine = (leases.c.server == lease.server) & (leases.c.owner == lease.owner) & (leases.c.epoch == lease.epoch)
     return (await tx.execute(select(leases.c.epoch).where(mine).with_for_update(read=True))).first() is not None
+
+
+async def held(tx: Transaction, wanted: Iterable[Lease]) -> frozenset[Lease]:
+    """Those of the leases whose epoch is still the last one; locked as `holds` does."""
+    asked = {lease.server: lease for lease in wanted}
+    theirs = select(leases.c.server, leases.c.owner, leases.c.epoch).where(leases.c.server.in_(list(asked)))
+    rows = await tx.execute(theirs.order_by(leases.c.server).with_for_update(read=True))
+    return frozenset({Lease(*row) for row in rows} & set(asked.values()))
 
 
 async def current(tx: Transaction, lease: Lease) -> bool:

@@ -143,6 +143,7 @@ pictures = Table(
     Column("as_of", Time),
     Column("digest", LargeBinary, nullable=False),
     Column("payload", LargeBinary, nullable=False),
+    Column("figures", LargeBinary),
 )
 
 health = Table(

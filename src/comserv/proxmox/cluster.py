@@ -1,6 +1,7 @@
 """/cluster and /version: the whole server in one call, its cluster, its tasks, and the next free number."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 
@@ -20,7 +21,6 @@ class Resource(msgspec.Struct, gc=False):  # rows hold no cycles, and come by th
     """A row of /cluster/resources, of any type (recordings 04 cluster.resources, 08 qemu lists, semantics section 15)."""
 
     type: str
-    id: Text = ""
     node: str = ""
     vmid: int = 0
     name: Text = ""
@@ -30,13 +30,13 @@ class Resource(msgspec.Struct, gc=False):  # rows hold no cycles, and come by th
     tags: Text = ""
     pool: Text = ""
     hastate: str = ""
-    maxcpu: float | None = None
-    cpu: float | None = None
-    maxmem: float | None = None
-    mem: float | None = None
-    maxdisk: float | None = None
-    disk: float | None = None
-    uptime: float | None = None
+    maxcpu: int | float | None = None
+    cpu: int | float | None = None
+    maxmem: int | float | None = None
+    mem: int | float | None = None
+    maxdisk: int | float | None = None
+    disk: int | float | None = None
+    uptime: int | float | None = None
     storage: Text = ""
     plugintype: str = ""
     content: str = ""
@@ -77,18 +77,19 @@ class Cluster:
 
     async def resources(self) -> Resources:
         """Everything in one call; Proxmox renews it every 10 s, so it never pays to ask more often."""
-        rows = await self._exchange.get("/cluster/resources", list[Resource])
+        rows = await self.rows()
         server = self._exchange.server_id
+        nodes, storages = hosts_of(rows)
         return Resources(
-            nodes=tuple(sorted((node_of(r) for r in rows if r.type == "node"), key=lambda n: n.name)),
-            storages=tuple(
-                sorted((storage_of(r) for r in rows if r.type == "storage"), key=lambda s: (s.node, s.name))
-            ),
-            guests=tuple(
-                sorted((guest_of(server, r) for r in rows if r.type in ("qemu", "lxc")), key=lambda g: g.key.vmid)
-            ),
+            nodes=nodes,
+            storages=storages,
+            guests=tuple(sorted((guest_of(server, r) for r in rows if r.type in KINDS), key=lambda g: g.key.vmid)),
             pools=tuple(sorted(str(r.pool) for r in rows if r.type == "pool" and r.pool)),
         )
+
+    async def rows(self) -> list[Resource]:
+        """The same as it came, in no order."""
+        return await self._exchange.get("/cluster/resources", list[Resource])
 
     async def status(self) -> ClusterStatus:
         """Name, quorum and members. Needs Sys.Audit on /, else PermissionMissing."""
@@ -119,6 +120,13 @@ class Cluster:
         return Version(str(row.version), str(row.release))
 
 
+def hosts_of(rows: list[Resource]) -> tuple[tuple[Node, ...], tuple[Storage, ...]]:
+    """Nodes by name, storages by node and name."""
+    nodes = sorted((node_of(row) for row in rows if row.type == "node"), key=lambda node: node.name)
+    storages = sorted((storage_of(row) for row in rows if row.type == "storage"), key=lambda one: (one.node, one.name))
+    return tuple(nodes), tuple(storages)
+
+
 def node_of(row: Resource) -> Node:
     return Node(
         name=row.node,
@@ -136,12 +144,17 @@ def storage_of(row: Resource) -> Storage:
         node=row.node,
         name=str(row.storage),
         type=row.plugintype,
-        content=frozenset(filter(None, row.content.split(","))),
+        content=_contents(row.content),
         shared=flag(row.shared),
         active=row.status == "available",
         total=whole(row.maxdisk),
         used=whole(row.disk),
     )
+
+
+@lru_cache(maxsize=1024)  # the same few texts come with every sweep
+def _contents(text: str) -> frozenset[str]:
+    return frozenset(filter(None, text.split(",")))
 
 
 def guest_of(server: str, row: Resource) -> Guest:
@@ -166,4 +179,27 @@ def guest_of(server: str, row: Resource) -> Guest:
         disk_used=whole(row.disk) if kind is GuestType.LXC else None,
         uptime=whole(row.uptime),
         hastate=row.hastate,
+    )
+
+
+def with_figures(known: Guest, row: Resource) -> Guest:
+    """The guest as it was told before, with the row's figures: what `guest_of` gives where nothing else is new."""
+    return Guest(
+        known.key,
+        known.type,
+        known.node,
+        known.name,
+        known.status,
+        known.template,
+        known.lock,
+        known.tags,
+        known.pool,
+        known.cores,
+        share(row.cpu) if known.status is not GuestStatus.UNKNOWN else None,
+        known.memory,
+        whole(row.mem),
+        known.disk,
+        whole(row.disk) if known.type is GuestType.LXC else None,
+        whole(row.uptime),
+        known.hastate,
     )

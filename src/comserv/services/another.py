@@ -95,7 +95,7 @@ class Another:
         async with self._db.read() as tx:
             reserved = await reservations.every(tx)
             known = await guests.known_addresses(tx)
-        names = [view.guest.name for view in self._estate.views(self._db.clock())]
+        names = [row.guest.name for row in self._estate.rows()]
         names += [one.hostname for one in reserved if one.hostname]
         addresses = {one.address for one in known} | {address for one in reserved for address in one.addresses}
         return another(request, names, addresses)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 import structlog
 
 from comserv.domain.errors import DatabaseUnavailable, NotFound
@@ -44,18 +45,63 @@ class GuestView:
     search: str = field(default="", repr=False, compare=False)
 
 
+@dataclass(slots=True, eq=False)
+class Row:
+    """A guest as lists look for it: what seldom changes of it, what we changed laid over. Its figures may be old: `current` has the new.
+
+    index: in the picture's guests, -1 where the picture does not have it yet. place: what orders rows by name. search: as in GuestView.
+    """
+
+    known: "Known"
+    guest: Guest
+    index: int
+    overlay: Overlay | None
+    addresses: tuple[KnownAddress, ...]
+    place: tuple[str, str, int]
+    search: str
+
+    @property
+    def current(self) -> Guest:
+        if self.index < 0:
+            return self.guest
+        guest = self.known.picture.guests[self.index]
+        return _laid_over(guest, self.overlay.fields) if self.overlay else guest
+
+    def view(self, now: datetime) -> GuestView:
+        known = self.known
+        ours = _words(self.overlay.fields) if self.overlay else {}
+        return GuestView(self.current, known.picture.as_of, known.stale(now), self.addresses, ours, search=self.search)
+
+
 @dataclass
 class Known:
-    """What is held of one server. `views` is made when it is asked for and thrown away when anything of it changed."""
+    """What is held of one server. `rows` are made when they are asked for, and thrown away when more than figures changed."""
 
     server: Server
     picture: Picture
     health: Health
     overlays: dict[int, Overlay] = field(default_factory=dict)
     addresses: dict[int, tuple[KnownAddress, ...]] = field(default_factory=dict)
-    views: tuple[GuestView, ...] | None = None
-    views_stale: bool = False
     last_test: servers.LastTest | None = None
+    _rows: dict[int, Row] | None = field(default=None, init=False, repr=False)
+
+    @property
+    def rows(self) -> Mapping[int, Row]:
+        """By number."""
+        if self._rows is None:
+            self._rows = {row.guest.key.vmid: row for row in _rows_of(self)}
+        return self._rows
+
+    def shows(self, picture: Picture) -> bool:
+        """Takes up a picture; whether more than figures is new."""
+        same = picture.revision == self.picture.revision and len(picture.guests) == len(self.picture.guests)
+        self.picture = picture
+        if not same:
+            self._rows = None
+        return not same
+
+    def overlaid(self, overlays: dict[int, Overlay]) -> None:
+        self.overlays, self._rows = overlays, None
 
     def stale(self, now: datetime) -> bool:
         if self.server.maintenance or self.health.state in (ServerState.DOWN, ServerState.UNREACHED):
@@ -77,7 +123,8 @@ class Estate:
         self.open_jobs: dict[str, Job] = {}
         self.revision = 0
         """Grows whenever anything that a list shows has changed."""
-        self._views_revision = 0
+        self._rows_revision = 0
+        self._figures_revision = 0
         self._moved = asyncio.Condition()
 
     async def load(self) -> None:
@@ -89,12 +136,13 @@ class Estate:
             self.open_jobs = {job.id: job for job in page.items}
         for gone in self._known.keys() - {server.id for server in found}:
             del self._known[gone]
-        await self._move()
+        await self._move(rows=True)
 
-    async def _move(self, *, views: bool = True) -> None:
+    async def _move(self, *, rows: bool = False, figures: bool = False) -> None:
+        self.revision += 1  # with no pause after what moved: whoever holds rows of before learns of it here
+        self._rows_revision += rows
+        self._figures_revision += rows or figures
         async with self._moved:
-            self.revision += 1
-            self._views_revision += views
             self._moved.notify_all()
 
     async def seen(self, server_id: str, seconds: float) -> bool:
@@ -119,10 +167,11 @@ class Estate:
         addresses: dict[int, list[KnownAddress]] = {}
         for one in await guests.known_addresses(tx, server.id):
             addresses.setdefault(one.guest.vmid, []).append(one)
+        shown = self._db.shelf.of(server.id)
         self._known[server.id] = Known(
             server,
-            await pictures.get(tx, server.id) or Picture(server.id, None),
-            await pictures.get_health(tx, server.id) or Health(server.id),
+            shown.picture if shown else await pictures.get(tx, server.id) or Picture(server.id, None),
+            shown.health if shown else await pictures.get_health(tx, server.id) or Health(server.id),
             {one.guest.vmid: one for one in await guests.overlays_of(tx, server.id)},
             {vmid: tuple(found) for vmid, found in addresses.items()},
             last_test=await servers.last_test(tx, server.id),
@@ -146,11 +195,15 @@ class Estate:
             await self.load()
         elif change.topic is Topic.JOB:
             await self._apply_job(change.key)
-        elif change.topic is Topic.GUEST:
-            await self._apply_guest(change.key)
+            await self._move()
+        elif change.topic is Topic.HEALTH:
+            await self._apply_health(change.key)
+            await self._move()  # what of it a view shows is whether it is stale, and that is looked at when it is shown
+        elif change.topic is Topic.PICTURE:
+            await self._move(rows=await self._apply_picture(change.key), figures=True)
         else:
-            await self._apply_server(change)
-        await self._move(views=change.topic not in (Topic.JOB, Topic.HEALTH))
+            await (self._apply_guest if change.topic is Topic.GUEST else self._apply_server)(change.key)
+            await self._move(rows=True)
 
     async def _apply_job(self, job_id: str) -> None:
         async with self._db.read() as tx:
@@ -172,28 +225,36 @@ class Estate:
             found = await guests.known_addresses(tx, server_id, int(vmid))
             overlays = {one.guest.vmid: one for one in await guests.overlays_of(tx, server_id)}
         known.addresses[int(vmid)] = found
-        known.overlays, known.views = overlays, None
+        known.overlaid(overlays)
 
-    async def _apply_server(self, change: Change) -> None:
-        known = self._known.get(change.key)
+    async def _apply_health(self, server_id: str) -> None:
+        known, shown = self._known.get(server_id), self._db.shelf.of(server_id)
+        if known and shown:
+            known.health = shown.health
+        elif known:
+            async with self._db.read() as tx:
+                known.health = await pictures.get_health(tx, server_id) or known.health
+
+    async def _apply_picture(self, server_id: str) -> bool:
+        """Whether more than figures is new."""
+        known, shown = self._known.get(server_id), self._db.shelf.of(server_id)
         if known is None:
-            return
+            return False
+        if shown:
+            return known.shows(shown.picture)
         async with self._db.read() as tx:
-            if change.topic is Topic.SERVER:
-                found = {server.id: server for server in await servers.every(tx)}
-                if change.key not in found:
-                    del self._known[change.key]
-                    return
-                known.server = found[change.key]
-                known.last_test = await servers.last_test(tx, change.key)
-            elif change.topic is Topic.HEALTH:
-                known.health = await pictures.get_health(tx, change.key) or known.health
-                return  # what of it a view shows is whether it is stale, which `_views` and `frame` look at themselves
-            else:
-                fresh = await pictures.get(tx, change.key, newer_than=known.picture.revision)
-                stamp = None if fresh else await pictures.stamp(tx, change.key)
-                known.picture = fresh or replace(known.picture, as_of=stamp[1] if stamp else known.picture.as_of)
-        known.views = None
+            picture = await pictures.renewed(tx, known.picture)
+        return known.shows(picture)
+
+    async def _apply_server(self, server_id: str) -> None:
+        async with self._db.read() as tx:
+            found = {server.id: server for server in await servers.every(tx)}
+            last_test = await servers.last_test(tx, server_id) if server_id in found else None
+        known = self._known.get(server_id)
+        if server_id not in found:
+            self._known.pop(server_id, None)
+        elif known:
+            known.server, known.last_test = found[server_id], last_test
 
     def server(self, server_id: str) -> Known:
         """Raises NotFound."""
@@ -210,19 +271,25 @@ class Estate:
 
     def guest(self, key: GuestKey, now: datetime) -> GuestView:
         """Raises NotFound."""
-        for view in self._views(self.server(key.server), now):
-            if view.guest.key == key:
-                return replace(view, job=self.job_on(key))
-        raise NotFound(noun="guest", name=str(key))
+        row = self.server(key.server).rows.get(key.vmid)
+        if row is None:
+            raise NotFound(noun="guest", name=str(key))
+        return replace(row.view(now), job=self.job_on(key))
 
     def views(self, now: datetime) -> Iterable[GuestView]:
         """All guests of all servers, without their jobs."""
-        for known in self._known.values():
-            yield from self._views(known, now)
+        return (row.view(now) for row in self.rows())
 
-    def frame(self, now: datetime) -> Hashable:
-        """The same as long as `views` gives the same: a job's progress or a latency does not change it, a picture grown too old does."""
-        return self._views_revision, tuple(known.stale(now) for known in self._known.values())
+    def rows(self) -> Iterable[Row]:
+        """The same, to look for some of them: that costs a tenth."""
+        for known in self._known.values():
+            yield from known.rows.values()
+
+    def frame(self, now: datetime, *, figures: bool = False) -> Hashable:
+        """The same as long as `rows` gives the same, with `figures` also as long as they have the same figures: a job's progress or
+        a latency does not change it, a picture grown too old does."""
+        revision = self._figures_revision if figures else self._rows_revision
+        return revision, tuple([known.stale(now) for known in self._known.values()])
 
     def coverage(self, now: datetime, only: Collection[str] = ()) -> Coverage:
         """Of how many servers a list tells, and which were not heard of. only: their ids, where it is not about all."""
@@ -242,33 +309,29 @@ class Estate:
                 found[job.guest] = job
         return found
 
-    def _views(self, known: Known, now: datetime) -> tuple[GuestView, ...]:
-        stale = known.stale(now)
-        if known.views is None or known.views_stale != stale:
-            known.views, known.views_stale = tuple(_views_of(known, stale)), stale
-        return known.views
 
-
-def _views_of(known: Known, stale: bool) -> Iterable[GuestView]:
+def _rows_of(known: Known) -> Iterable[Row]:
     seen = set()
-    for guest in known.picture.guests:
+    for index, guest in enumerate(known.picture.guests):
         seen.add(guest.key.vmid)
         overlay = known.overlays.get(guest.key.vmid)
         if overlay is None:
-            yield _view(known, guest, stale, {})
+            yield _row(known, guest, index, None)
         elif not overlay.fields.get("gone"):
-            yield _view(known, _laid_over(guest, overlay.fields), stale, _words(overlay.fields))
+            yield _row(known, _laid_over(guest, overlay.fields), index, overlay)
     for vmid, overlay in known.overlays.items():
         if vmid not in seen and "type" in overlay.fields and not overlay.fields.get("gone"):
             guest = Guest(overlay.guest, GuestType(overlay.fields["type"]), str(overlay.fields.get("node", "")))
-            yield _view(known, _laid_over(guest, overlay.fields), stale, _words(overlay.fields))
+            yield _row(known, _laid_over(guest, overlay.fields), -1, overlay)
 
 
-def _view(known: Known, guest: Guest, stale: bool, ours: Mapping[str, str]) -> GuestView:
-    addresses = known.addresses.get(guest.key.vmid, ())
-    words = (guest.name, str(guest.key.vmid), guest.node, known.server.id, guest.lock, guest.pool, *guest.tags)
+def _row(known: Known, guest: Guest, index: int, overlay: Overlay | None) -> Row:
+    vmid = guest.key.vmid
+    addresses = known.addresses.get(vmid, ())
+    words = (guest.name, str(vmid), guest.node, known.server.id, guest.lock, guest.pool, *guest.tags)
     search = "\n".join((*words, *(one.address for one in addresses))).lower()
-    return GuestView(guest, known.picture.as_of, stale, addresses, ours, search=search)
+    place = (guest.name.lower(), known.server.id, vmid)
+    return Row(known, guest, index, overlay, addresses, place, search)
 
 
 _SHOWN = {"name", "node", "status", "lock", "tags", "pool", "cores", "memory", "disk", "template"}
@@ -283,7 +346,7 @@ def _laid_over(guest: Guest, fields: Mapping[str, Any]) -> Guest:
             values |= {"uptime": None, "cpu": None, "memory_used": None}
     if "tags" in values:
         values["tags"] = tuple(values["tags"])
-    return replace(guest, **values)
+    return msgspec.structs.replace(guest, **values)
 
 
 def _words(fields: Mapping[str, Any]) -> dict[str, str]:

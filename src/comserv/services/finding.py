@@ -34,6 +34,7 @@ PAGES = (
     ("account", "Your account", Action.OWN_ACCOUNT),
 )
 JOBS_LOOKED_AT = 100
+MOST_MATCHES = 8
 
 
 @dataclass(frozen=True)
@@ -69,14 +70,16 @@ class Finder:
         return self._estate.coverage(self._db.clock())
 
     def _guests(self, words: list[str]) -> Iterable[Match]:
-        for view in self._matching(words)[:8]:
+        for view in self._matching(words):
             guest = view.guest
             place = f"{guest.key.server} / {guest.node}, {guest.status}" + (", as last seen" if view.stale else "")
             yield Match("guest", guest.name or f"VM {guest.key.vmid}", f"{guest.key.vmid} on {place}", str(guest.key))
 
     def _matching(self, words: list[str]) -> list[GuestView]:
-        found = [v for v in self._estate.views(self._db.clock()) if all(word in v.search for word in words)]
-        return sorted(found, key=lambda v: (not v.guest.name.lower().startswith(words[0]), v.guest.name, v.guest.key))
+        found = [row for row in self._estate.rows() if all(word in row.search for word in words)]
+        found.sort(key=lambda row: (not row.place[0].startswith(words[0]), row.guest.name, row.guest.key))
+        now = self._db.clock()
+        return [row.view(now) for row in found[:MOST_MATCHES]]
 
     def _verbs(self, actor: Actor, verb: PowerAction, rest: list[str]) -> Iterable[Match]:
         if not actor.may(Action.POWER):

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
+import msgspec
+
 from comserv.domain.change import ChangeRequest, to_mapping
 from comserv.domain.errors import ComservError, Conflict, IdempotencyMismatch, Invalid, Problem
 from comserv.domain.guest import (
@@ -104,16 +106,18 @@ class Guests:
         await permit(self._db, actor, Action.SEE, "guests")
         limit = check_limit(query.limit)
         start = int(decode_cursor(query.cursor, int)[0]) if query.cursor else 0
-        found = self._lists.of(query, self._db.clock())
+        now = self._db.clock()
+        found = self._lists.of(query, now)
         jobs = self._estate.jobs_by_guest()
-        items = tuple(replace(view, job=jobs.get(view.guest.key)) for view in found.views[start : start + limit])
+        views = (row.view(now) for row in found.rows[start : start + limit])
+        items = tuple(replace(view, job=jobs.get(view.guest.key)) if jobs else view for view in views)
         return GuestPage(
             items=items,
-            total=len(found.views),
+            total=len(found.rows),
             everything=found.everything,
             counts=found.counts,
             stale=found.stale,
-            next_cursor=encode_cursor(start + limit) if start + limit < len(found.views) else None,
+            next_cursor=encode_cursor(start + limit) if start + limit < len(found.rows) else None,
             revision=str(self._estate.revision),
             coverage=self._estate.coverage(self._db.clock(), query.servers),
         )
@@ -128,7 +132,9 @@ class Guests:
         view = await self.get(actor, key)
         client, handle = await self._handle(view)
         state, config, pending = await asyncio.gather(handle.current(), handle.config(), handle.pending())
-        guest = replace(view.guest, status=state.status, lock=state.lock, name=state.name or view.guest.name)
+        guest = msgspec.structs.replace(
+            view.guest, status=state.status, lock=state.lock, name=state.name or view.guest.name
+        )
         facts = PowerFacts(guest.type, state.status, state.lock, guest.template, state.ha_managed, state.qmpstatus)
         address = client.server.addresses[0]
         return GuestLive(

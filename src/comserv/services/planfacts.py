@@ -10,6 +10,8 @@ from datetime import datetime
 from time import monotonic
 from typing import TypeVar
 
+import msgspec
+
 from comserv.domain.errors import (
     GuestMissing,
     PermissionMissing,
@@ -203,7 +205,7 @@ def _fresher(guests: Iterable[Guest], live: Iterable[Guest]) -> tuple[Guest, ...
     now = {guest.key: guest for guest in live}
     rows = {guest.key: guest for guest in guests}
     known = [
-        replace(row, name=told.name, status=told.status, lock=told.lock, template=told.template)
+        msgspec.structs.replace(row, name=told.name, status=told.status, lock=told.lock, template=told.template)
         if (told := now.get(key))
         else row
         for key, row in rows.items()
