@@ -146,10 +146,11 @@ class FolderOwner(Holdings):
     async def _own_all(self) -> None:
         async with self._database.read() as tx:
             known = {server.id for server in await servers.every(tx)}
+            held = {lease.server for lease in await leases.held(tx, self._owned.values())}
+        for server in set(self._owned) - (known & held):  # gone, or another of the same name is in its place
+            await self._lose(server)
         for server in known - set(self._owned):
             await self._gain(server)
-        for server in set(self._owned) - known:
-            await self._lose(server)
 
 
 def _locked(path: Path) -> TextIO:
