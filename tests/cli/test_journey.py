@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from comserv.cli.exits import Exit
+from tests.domain.test_sshkey import ED25519
 from tests.processes import PASSWORD, Running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -231,6 +232,54 @@ def test_people_and_tokens_are_managed_on_the_data_folder_while_it_serves(runnin
 
 def test_the_last_admin_stays_one(running: Running) -> None:
     assert running.command("user", "role", "admin", "viewer").code == Exit.CONFLICT
+
+
+def test_another_like_one_is_planned_and_made(running: Running, rack: dict[str, Any], estate: dict[str, Any]) -> None:
+    first = running.command(
+        *("vm", "create", "like-01", "--server", "rack", "--template", str(estate["templates"][0]), "--cpu", "2"),
+        *("--ip", "10.20.30.141/24", "--gateway", "10.20.30.1", "--no-start", "--wait", "--json"),
+        role="operator",
+    )
+    assert first.code == 0, first.err
+    vmid, own = first.json["result"]["vmid"], running.data_dir / "own.pub"
+    own.write_text(ED25519 + "\n")
+    assert running.command("ssh-key", "add", str(own), role="operator").code == 0
+    twice = running.command("ssh-key", "add", str(own), role="operator")
+    assert twice.code == Exit.CONFLICT and "there already" in twice.err
+    like = ("--like", f"rack/{vmid}", "--my-keys")
+    planned = running.command("vm", "plan", *like, "--json", role="operator")
+    assert planned.code == 0, planned.err
+    parameters = {name: value for call in planned.json["calls"] for name, value in call["parameters"].items()}
+    assert parameters["name"] == "like-02" and "10.20.30.142/24" in parameters["ipconfig0"]
+    dhcp = running.command("vm", "plan", "other-01", *like, "--ip", "dhcp", "--json", role="operator")
+    assert dhcp.code == 0, dhcp.err
+    made = running.command("vm", "create", *like, "--memory", "512", "--no-start", "--wait", "--json", role="operator")
+    assert made.code == 0, made.err
+    request = made.json["request"]
+    assert (request["hostname"], request["memory_mb"], request["cpu_cores"]) == ("like-02", 512, 2)
+    assert request["cloud_init"]["ssh_keys"] == [ED25519]
+    assert running.command("vm", "plan", "--like", "like-01", role="operator").code == Exit.USAGE
+
+
+def test_a_private_key_is_not_even_sent(running: Running) -> None:
+    secret = running.data_dir / "id_ed25519"
+    secret.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU\n")
+    ended = running.command("ssh-key", "add", str(secret), role="viewer")
+    assert ended.code == Exit.USAGE and "private key" in ended.err and "b3Blbn" not in ended.err
+    sent = running.command("ssh-key", "list", "--json", role="viewer")
+    assert sent.json["items"] == []
+
+
+def test_ones_account_and_sessions_are_told_and_ended(running: Running) -> None:
+    assert running.command("account", "show", "--json", role="viewer").json["role"] == "viewer"
+    link = running.command("user", "sign-in-link", "viewer").out.strip()
+    shown = running.command("session", "list", "--user", "viewer").out
+    assert link and "A sign-in link" in shown
+    assert running.command("session", "list", "--user", "admin", role="viewer").code == Exit.REFUSED
+    assert running.command("session", "end", role="viewer").code == Exit.USAGE
+    ended = running.command("session", "end", "--all", "--json", role="viewer")
+    assert ended.json["ended"] >= 1
+    assert running.command("session", "list", "--json", role="viewer").json["items"] == []
 
 
 def test_a_set_up_link_is_refused_once_somebody_is_there(running: Running) -> None:

@@ -31,6 +31,8 @@ from comserv.domain.picture import Health, Node, Picture, Storage
 from comserv.domain.plan import Finding, Level, NodeChoice, Placement, Plan, PlannedCall
 from comserv.domain.power import PowerFacts, possible_actions
 from comserv.domain.server import Server, ServerState, Tls, TlsMode, TokenId
+from comserv.domain.session import OwnKey
+from comserv.domain.sshkey import read_ssh_key
 from comserv.domain.standing import AddressTrouble, KeptCertificate
 from comserv.domain.task import TaskRow, parse_upid
 from comserv.domain.trust import (
@@ -43,12 +45,15 @@ from comserv.domain.trust import (
     differences,
     judge_change,
 )
+from comserv.domain.vmrequest import CloudInit, Network, NetworkType, TemplateRef, VmRequest
+from comserv.services.another import Last, Like
 from comserv.services.guests import Deletion, GuestLive, GuestView
 from comserv.services.load import LoadView
 from comserv.services.overview import Counts, Summary
 from comserv.services.people import ApiTokenView, SessionView
 from comserv.services.servers import LastTest, ServerView
 from comserv.services.vms import Choices, TemplateChoice
+from tests.domain.test_sshkey import ED25519, RSA
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 GIB, MIB = 1 << 30, 1 << 20
@@ -490,10 +495,25 @@ TOKENS = (
     ApiTokenView(2, "old", Role.VIEWER, ago(days=90), ago(days=1), None),
     ApiTokenView(3, "for ever", Role.ADMIN, ago(days=9), None, None),
 )
+_CHROMIUM = "Mozilla/5.0 (X11; Linux x86_64) Chromium/140"
 SESSIONS = (
-    SessionView(1, ago(hours=2), ago(seconds=5), "127.0.0.1", "Mozilla/5.0 (X11; Linux x86_64) Chromium/140", True),
-    SessionView(2, ago(days=2), ago(hours=20), "10.0.0.7", "Mozilla/5.0 (iPhone)", False),
+    SessionView(1, ago(hours=2), ago(seconds=5), "127.0.0.1", _CHROMIUM, True, "Chromium 140 on Linux"),
+    SessionView(2, ago(days=2), ago(hours=20), "10.0.0.7", "Mozilla/5.0 (iPhone)", False, "A browser on iPhone"),
+    SessionView(3, ago(days=2), ago(days=1), "2001:db8:20:ffff:1234:5678:9abc:def0", "", False, "An unknown program"),
 )
+KEYS = (
+    OwnKey(1, 1, read_ssh_key(ED25519), True, ago(days=40)),
+    OwnKey(2, 1, replace(read_ssh_key(RSA), name="the old one at the office"), False, ago(days=300)),
+)
+LIKE = Like(
+    VmRequest(
+        "lab", "shop-02", TemplateRef("lab", 9012), cpu_cores=4, memory_mb=8192, disk_gb=40, tags=("prod", "web"), pool="web-team",
+        network=Network(NetworkType.STATIC, "10.20.0.32", 24, "10.20.0.1", "vmbr1", 20, dns_servers=("10.20.0.2",)),
+        cloud_init=CloudInit("debian", "", (ED25519,)), storage="gone-nfs",
+    ),
+    "shop-01", DONE.id, ("cloud_init.password",),
+)  # fmt: skip
+LAST = Last(replace(LIKE.request, hostname="", tags=(), pool="", storage=""), ago(hours=3))
 AUDIT = (
     AuditEntry("admin", "create_vm", "job 0d7k3v9a1x4q2m7t", Outcome.DONE, "page", "127.0.0.1", "Create web-01", id=3, at=ago(seconds=31)),
     AuditEntry("mara", "manage_servers", "server lab", Outcome.REFUSED, "api", "10.0.0.7", "manage_servers needs the role admin.", id=2, at=ago(minutes=4), count=12),

@@ -24,6 +24,7 @@ from comserv.domain.outage import Coverage
 from comserv.domain.page import Page
 from comserv.domain.person import Action, Actor, Person, Role
 from comserv.domain.rights import RightsChange
+from comserv.domain.sshkey import read_ssh_keys
 from comserv.services.finding import Match
 from comserv.services.guests import GuestPage, Outcome
 from comserv.services.jobs import Remains
@@ -55,6 +56,9 @@ class Told:
     pending: Any = estate.PENDING
     deletion: Any = estate.DELETION
     stages: tuple[Stage, ...] = tuple(Stage(name, StageState.OK, 5, "Good") for name in StageName)
+    keys: tuple[Any, ...] = estate.KEYS
+    like: Any = estate.LIKE
+    last: Any = None
     retry_needs: tuple[str, ...] = ()
     review: Any = estate.REVIEW
     offers: Any = estate.OFFERS
@@ -385,11 +389,44 @@ class FakePeople(_Told):
     async def revoke_token(self, actor: Actor, token_id: int, name: str = "") -> None:
         self.told.asked.append(("revoke token", token_id, name))
 
-    async def sessions(self, actor: Actor, current_token: str = "") -> Any:
+    async def sessions(self, actor: Actor, current_token: str = "", name: str = "") -> Any:
         return estate.SESSIONS
 
-    async def revoke_session(self, actor: Actor, session_id: int) -> None:
-        self.told.asked.append(("revoke session", session_id))
+    async def revoke_session(self, actor: Actor, session_id: int, name: str = "") -> None:
+        self.told.asked.append(("revoke session", session_id, name))
+
+    async def revoke_sessions(self, actor: Actor, current_token: str = "", name: str = "") -> int:
+        self.told.asked.append(("revoke sessions", current_token, name))
+        return 2
+
+
+class FakeSshKeys(_Told):
+    async def list(self, actor: Actor) -> Any:
+        return self.told.keys
+
+    async def add(self, actor: Actor, text: str, name: str = "", offered: bool = True) -> Any:
+        read_ssh_keys(text)
+        self.told.asked.append(("add key", text))
+
+    async def change(self, actor: Actor, key_id: int, name: Any = None, offered: Any = None) -> None:
+        self.told.asked.append(("change key", key_id, offered))
+
+    async def remove(self, actor: Actor, key_id: int) -> None:
+        self.told.asked.append(("remove key", key_id))
+
+
+class FakeAnother(_Told):
+    async def like_guest(self, actor: Actor, key: GuestKey) -> Any:
+        actor.require(Action.PLAN)
+        return self.told.like
+
+    async def like_job(self, actor: Actor, job_id: str) -> Any:
+        actor.require(Action.PLAN)
+        return replace(self.told.like, job=job_id)
+
+    async def last(self, actor: Actor) -> Any:
+        actor.require(Action.PLAN)
+        return self.told.last
 
 
 class FakeAudit(_Told):
@@ -450,6 +487,8 @@ def services(told: Told) -> Services:
             jobs=FakeJobs(told),
             people=FakePeople(told),
             sessions=FakeSessions(told),
+            ssh_keys=FakeSshKeys(told),
+            another=FakeAnother(told),
             audit=FakeAudit(told),
             overview=FakeOverview(told),
             finder=FakeFinder(told),

@@ -19,7 +19,8 @@ pytestmark = pytest.mark.slow
 GUEST, JOB = "/guests/lab/131", f"/jobs/{estate.RUNNING.id}"
 LOOKED_AT = (
     "/", "/guests", "/guests?q=nobody", GUEST, "/guests/branch/101", f"{GUEST}/change", f"{GUEST}/delete", f"{GUEST}/power/stop",
-    "/guests/new?hostname=web-01", "/jobs", JOB, f"/jobs/{estate.FAILED.id}", f"/jobs/{estate.DONE.id}", f"/jobs/{estate.LOOKING.id}",
+    "/guests/new?hostname=web-01", "/guests/new?like=lab/131",
+    "/jobs", JOB, f"/jobs/{estate.FAILED.id}", f"/jobs/{estate.DONE.id}", f"/jobs/{estate.LOOKING.id}",
     "/servers", "/servers/rack", "/servers/branch", "/servers/lab/edit", "/servers/lab/certificate",
     "/servers/rack/addresses", "/servers/lab/token", "/servers/new", "/people",
     "/people/mara", "/audit", "/account", "/find?q=shop", "/guests/lab/4711", "/sign-in/link/bad",
@@ -234,3 +235,38 @@ def test_a_lost_stream_says_so(browser: Browser, told: Told) -> None:
     own.stop()
     expect(page.locator("#live")).to_contain_text("Not live since", timeout=20000)
     context.close()
+
+
+def test_ticks_and_what_was_typed_stay_when_another_template_or_server_is_chosen(page: Page, site: Site) -> None:
+    page.goto(site.address + "/guests/new?like=lab/131")
+    page.check("input[name=ssh_key_2]")
+    page.uncheck("input[name=ssh_key_1]")
+    page.select_option("#f-server", "rack")
+    expect(page.locator("#f-server")).to_have_value("rack")
+    expect(page.locator("input[name=ssh_key_2]")).to_be_checked()
+    expect(page.locator("input[name=ssh_key_1]")).not_to_be_checked()
+    expect(page.locator("#f-hostname")).to_have_value("shop-02")
+
+
+def test_a_plan_is_made_at_once_for_another_one_and_the_keyboard_gets_everywhere(page: Page, site: Site) -> None:
+    page.goto(site.address + "/guests/new?like=lab/131")
+    expect(page.locator("#plan .btn-primary")).to_have_text("Create shop-02 on lab / pve1")
+    page.focus("#f-password")
+    for name in ("ssh_key_1", "ssh_key_2", "ssh_keys"):
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.name") == name
+    page.focus("input[name=ssh_key_2]")
+    page.keyboard.press("Space")
+    assert page.is_checked("input[name=ssh_key_2]")
+
+
+def test_another_look_is_tried_at_once_and_kept_without_a_flash(page: Page, site: Site, told: Told) -> None:
+    page.goto(site.address + "/account")
+    page.check("input[name=theme][value=dark]", force=True)
+    assert page.evaluate("document.documentElement.dataset.bsTheme") == "dark" and told.theme == ""
+    page.click("text=Keep this look")
+    expect(page.locator("html")).to_have_attribute("data-bs-theme", "dark")
+    assert told.theme == "dark"
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    first = page.request.get(site.address + "/guests").text()
+    assert 'data-bs-theme="dark"' in first[: first.index("<head>")] and dark != "rgb(255, 255, 255)"

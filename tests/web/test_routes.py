@@ -10,6 +10,7 @@ from comserv.domain.guest import GuestKey
 from comserv.domain.person import Role
 from comserv.domain.power import PowerAction
 from comserv.domain.server import TlsMode
+from comserv.domain.vmrequest import Network, TemplateRef
 from tests.web import estate
 from tests.web.browsing import Client
 from tests.web.conftest import Site
@@ -19,7 +20,8 @@ GUEST, JOB = "/guests/lab/131", f"/jobs/{estate.RUNNING.id}"
 PAGES = (
     "/", "/guests", "/guests?server=lab&tag=prod", "/guests?q=nobody", "/guests?state=template", "/guests.csv", GUEST, f"{GUEST}?whole=yes",
     "/guests/branch/101?whole=yes", "/guests/rack/500?whole=yes", "/guests/lab/9012", f"{GUEST}/change", f"{GUEST}/delete",
-    f"{GUEST}/power/stop", "/guests/new", "/guests/new?server=branch", "/jobs", "/jobs?state=failed",
+    f"{GUEST}/power/stop", "/guests/new", "/guests/new?server=branch", "/guests/new?like=lab/131", "/guests/new?fresh=yes",
+    "/jobs", "/jobs?state=failed",
     *(f"/jobs/{job.id}" for job in estate.JOBS), f"{JOB}/cancel", "/servers", "/servers/lab", "/servers/rack", "/servers/branch",
     "/servers/new-one", "/servers/lab/edit", "/servers/lab/certificate",
     "/servers/rack/addresses", "/servers/lab/token", "/servers/lab/remove", "/servers/new", "/people", "/people/mara",
@@ -250,6 +252,71 @@ def test_another_template_brings_its_sizes_and_another_server_keeps_the_name(cli
     assert 'value="web-01"' in client.post("/guests/new", {**FORM, "server": "rack", "do": "server"}).text
 
 
+def test_another_like_this_fills_the_form_and_says_what_is_new_and_what_is_gone(client: Client) -> None:
+    for address in ("/guests/new?like=lab/131", f"/guests/new?like_job={estate.DONE.id}"):
+        reply = client.get(address)
+        for value in ("shop-02", "10.20.0.32/24", "10.20.0.1", "10.20.0.2", "prod web", "40", "debian", "20"):
+            assert f'value="{value}"' in reply.text, value
+        assert "Another one like shop-01." in reply.words and "its password has to be given anew" in reply.words
+        assert "Not there any more: the storage gone-nfs." in reply.words and "Proposed" in reply.words
+        assert re.search(r'name="ssh_key_1" value="1" checked', reply.text)
+        assert not re.search(r'name="ssh_key_2" value="1" checked', reply.text)
+    assert client.get("/guests/new?like=nonsense").status == 422
+
+
+def test_a_guest_and_the_job_that_made_it_offer_another_like_it(client: Client, told: Told) -> None:
+    assert f'href="/guests/new?like_job={estate.DONE.id}"' in client.get(f"/jobs/{estate.DONE.id}").text
+    assert 'href="/guests/new?like=lab/131"' in client.get(GUEST).text
+    assert "like=" not in client.get("/guests/rack/500").text  # a container
+    told.role = Role.VIEWER
+    assert "like" not in client.get(f"/jobs/{estate.DONE.id}").text
+
+
+def test_the_form_begins_with_what_was_used_last_and_can_begin_afresh(client: Client, told: Told) -> None:
+    assert "Filled in as you did it" not in client.get("/guests/new").words
+    told.last = estate.LAST
+    reply = client.get("/guests/new")
+    assert "Filled in as you did it 3 h ago" in reply.words and 'href="/guests/new?fresh=yes"' in reply.text
+    assert 'value="10.20.0.32/24"' in reply.text and 'value="8"' in reply.text and 'value="shop-02"' not in reply.text
+    for other in ("/guests/new?fresh=yes", "/guests/new?server=rack"):
+        words = client.get(other)
+        assert "Filled in as you did it" not in words.words and 'value="10.20.0.32/24"' not in words.text
+    gone = replace(estate.LAST.request, template=TemplateRef("lab", 4711), disk_gb=1, network=Network(bridge="gone0"))
+    told.last = replace(estate.LAST, request=gone)
+    text = client.get("/guests/new").text
+    assert 'value="9012" selected' in text and 'name="disk_gb" value="4"' in text and "gone0" not in text
+    told.last = replace(estate.LAST, request=replace(estate.LAST.request, server="removed"))
+    assert "Filled in as you did it" not in client.get("/guests/new").words
+
+
+def test_ticked_keys_and_typed_ones_go_with_the_request_and_no_key_is_lost_in_silence(
+    client: Client, told: Told
+) -> None:
+    typed = f"{estate.KEYS[0].key.text} again\n{estate.KEYS[1].key.text}"
+    client.post("/guests/new", {**FORM, "ssh_key_1": "1", "ssh_keys": typed})
+    assert told.asked[-1][1].cloud_init.ssh_keys == (estate.KEYS[0].key.text, estate.KEYS[1].key.text)
+    told.asked.clear()
+    reply = client.post("/guests/new", {**FORM, "ssh_key_77": "1"})
+    assert reply.status == 422 and "not among yours any more" in reply.words and not told.asked
+    kept = client.post("/guests/new", {**FORM, "ssh_key_2": "1", "do": "template"}).text
+    assert re.search(r'name="ssh_key_2" value="1" checked', kept) and not re.search(
+        r'ssh_key_1" value="1" checked', kept
+    )
+
+
+def test_a_private_key_that_was_pasted_is_not_shown_again(client: Client, told: Told) -> None:
+    secret = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU"
+    for path, fields in (
+        ("/account/ssh-keys", {"key": secret}),
+        ("/guests/new", {**FORM, "ssh_keys": secret}),
+        ("/guests/new", {**FORM, "ssh_keys": secret, "do": "template"}),
+    ):
+        reply = client.post(path, fields)
+        assert "b3Blbn" not in reply.text
+        assert "private key" in reply.words or "do" in fields
+    assert all(one[0] not in ("create", "add key") for one in told.asked)
+
+
 def test_a_job_is_cancelled_retried_and_cleared_away(client: Client, told: Told) -> None:
     client.post(f"{JOB}/cancel", {"running_task": "stop"})
     told.retry_needs = ("cloud_init.password",)
@@ -407,8 +474,39 @@ def test_ones_own_account_is_kept_by_oneself(client: Client, told: Told) -> None
     client.post("/account/theme", {"theme": "dark"})
     client.post("/account/tokens/1/revoke")
     client.post("/account/sessions/2/revoke")
+    client.post("/account/sessions/others/revoke")
     assert 'data-bs-theme="dark"' in client.get("/").text
-    assert [one[0] for one in told.asked] == ["token", "own password", "revoke token", "revoke session"]
+    kinds = ["token", "own password", "revoke token", "revoke session", "revoke sessions"]
+    assert [one[0] for one in told.asked] == kinds
+    words = client.get("/account").words
+    assert "Chromium 140 on Linux" in words and "End all others" in words and "It ends your other sessions" in words
+
+
+def test_ones_ssh_keys_are_kept_ticked_and_given_up(client: Client, told: Told) -> None:
+    page = client.get("/account")
+    assert "mara@desk" in page.words and estate.KEYS[0].key.fingerprint in page.words and "256 bits" in page.words
+    refused = client.post("/account/ssh-keys", {"key": "no key"})
+    assert refused.status == 422 and "begins with its type" in refused.words and ">no key</textarea>" in refused.text
+    client.post("/account/ssh-keys", {"key": estate.KEYS[0].key.text})
+    client.post("/account/ssh-keys/2", {"offered": "yes"})
+    client.post("/account/ssh-keys/2/remove")
+    assert [one[:2] for one in told.asked] == [
+        ("add key", estate.KEYS[0].key.text),
+        ("change key", 2),
+        ("remove key", 2),
+    ]
+    assert told.asked[1][2] is True
+    told.keys = ()
+    assert "None yet." in client.get("/account").words
+    words = client.get("/guests/new").words
+    assert "Keep yours on your account" in words and "Other SSH keys" not in words
+
+
+def test_an_admin_ends_somebodys_sessions(client: Client, told: Told) -> None:
+    assert "A browser on iPhone" in client.get("/people/mara").words
+    assert client.post("/people/mara/sessions/2/revoke").location == "/people/mara"
+    client.post("/people/mara/sessions/all/revoke")
+    assert told.asked == [("revoke session", 2, "mara"), ("revoke sessions", TOKEN, "mara")]
 
 
 def test_what_is_not_there_is_told_with_a_way_on(client: Client) -> None:

@@ -89,7 +89,9 @@ def test_a_form_without_this_sessions_token_changes_nothing(client: Client, told
         "/servers/lab/maintenance/end", "/servers/lab/gentleness",
         "/servers/lab/certificate", "/servers/lab/remove", "/servers/new/look", "/servers/new/token", "/servers/new/test", "/people",
         "/people/mara", "/people/mara/tokens/1/revoke", "/account/password", "/account/theme", "/account/tokens",
-        "/account/tokens/1/revoke", "/account/sessions/1/revoke", "/sign-out",
+        "/account/tokens/1/revoke", "/account/sessions/1/revoke", "/account/sessions/others/revoke", "/account/ssh-keys",
+        "/account/ssh-keys/1",
+        "/account/ssh-keys/1/remove", "/people/mara/sessions/1/revoke", "/people/mara/sessions/all/revoke", "/sign-out",
     )  # fmt: skip
     for path in paths:
         reply = client.post(path, {"action": "shutdown"}, csrf=csrf)

@@ -1,4 +1,4 @@
-"""One's own account: password, API tokens, sessions, and how the pages look."""
+"""One's own account: password, SSH keys, API tokens, sessions, and how the pages look."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,8 +6,10 @@ from typing import ClassVar
 
 from fastapi import APIRouter, Request, Response
 
-from comserv.domain.errors import ComservError, Forbidden, Invalid, TooManyAttempts
+from comserv.domain.errors import ComservError, Conflict, Forbidden, Invalid, TooManyAttempts
 from comserv.domain.person import Person, Role, at_most
+from comserv.domain.session import OwnKey
+from comserv.domain.sshkey import is_private
 from comserv.services.passwords import LEAST
 from comserv.services.people import ApiTokenView, SessionView
 from comserv.services.sessions import Visitor
@@ -22,7 +24,7 @@ THEMES = ("", "light", "dark")
 
 @dataclass(frozen=True)
 class AccountPage(Page):
-    """made: a token that was just made; it is shown this once. roles: those that a token may have."""
+    """made: a token that was just made; it is shown this once. roles: those that a token may have. typed: a key that was refused."""
 
     template: ClassVar[str] = "account.html"
     section: ClassVar[str] = "Account"
@@ -30,8 +32,10 @@ class AccountPage(Page):
     person: Person
     tokens: tuple[ApiTokenView, ...]
     sessions: tuple[SessionView, ...]
+    keys: tuple[OwnKey, ...]
     roles: tuple[Role, ...]
     made: str = ""
+    typed: str = ""
     faults: Mapping[str, str] = field(default_factory=dict)
     error: ComservError | None = None
     least: int = LEAST
@@ -41,13 +45,17 @@ def router(web: Web) -> APIRouter:
     routes = web.router()
     people = web.services.people
 
-    async def page(request: Request, visitor: Visitor, made: str = "", error: ComservError | None = None) -> Response:
+    async def page(
+        request: Request, visitor: Visitor, made: str = "", error: ComservError | None = None, typed: str = ""
+    ) -> Response:
         shown = AccountPage(
             person=visitor.person,
             tokens=await people.tokens(visitor.actor),
             sessions=await people.sessions(visitor.actor, web.cookies.read(request)),
+            keys=await web.services.ssh_keys.list(visitor.actor),
             roles=tuple(role for role in Role if at_most(role, visitor.person.role)),
             made=made,
+            typed=typed,
             faults=faults(error) if error else {},
             error=error,
         )
@@ -96,6 +104,36 @@ def router(web: Web) -> APIRouter:
     async def revoke_token(request: Request, token_id: RowId) -> Response:
         visitor, _ = await web.form(request)
         await people.revoke_token(visitor.actor, token_id)
+        return see_other(request, links.account())
+
+    @routes.post("/account/ssh-keys")
+    async def add_key(request: Request) -> Response:
+        visitor, form = await web.form(request)
+        text = text_of(form, "key", 65536)
+        try:
+            await web.services.ssh_keys.add(visitor.actor, text)
+        except (Invalid, Conflict) as error:
+            typed = "" if is_private(text) else text
+            shown = error if isinstance(error, Invalid) else Invalid(fields={"key": error.detail})
+            return await page(request, visitor, error=shown, typed=typed)
+        return see_other(request, links.account())
+
+    @routes.post("/account/ssh-keys/{key_id}")
+    async def offer_key(request: Request, key_id: RowId) -> Response:
+        visitor, form = await web.form(request)
+        await web.services.ssh_keys.change(visitor.actor, key_id, offered=text_of(form, "offered") == "yes")
+        return see_other(request, links.account())
+
+    @routes.post("/account/ssh-keys/{key_id}/remove")
+    async def remove_key(request: Request, key_id: RowId) -> Response:
+        visitor, _ = await web.form(request)
+        await web.services.ssh_keys.remove(visitor.actor, key_id)
+        return see_other(request, links.account())
+
+    @routes.post("/account/sessions/others/revoke")
+    async def revoke_others(request: Request) -> Response:
+        visitor, _ = await web.form(request)
+        await people.revoke_sessions(visitor.actor, web.cookies.read(request))
         return see_other(request, links.account())
 
     @routes.post("/account/sessions/{session_id}/revoke")

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from comserv.domain.errors import ComservError, Conflict, Invalid
 from comserv.domain.person import Person, Role
 from comserv.services.passwords import LEAST
-from comserv.services.people import ApiTokenView
+from comserv.services.people import ApiTokenView, SessionView
 from comserv.web import links
 from comserv.web.context import RowId, Web, see_other, text_of
 from comserv.web.pages import Page
@@ -37,6 +37,7 @@ class PersonPage(Page):
 
     person: Person
     tokens: tuple[ApiTokenView, ...]
+    sessions: tuple[SessionView, ...]
     faults: Mapping[str, str] = field(default_factory=dict)
     error: ComservError | None = None
     least: int = LEAST
@@ -67,7 +68,8 @@ def router(web: Web) -> APIRouter:
     ) -> Response:
         visitor = await web.visitor(request)
         person = await people.get(visitor.actor, name)
-        page = PersonPage(person, await people.tokens(visitor.actor, name), faulty or {}, error)
+        sessions = await people.sessions(visitor.actor, web.cookies.read(request), name)
+        page = PersonPage(person, await people.tokens(visitor.actor, name), sessions, faulty or {}, error)
         return await web.page(request, visitor, page, status=status_of(error) if error else 200)
 
     @routes.get("/people/{name}")
@@ -93,6 +95,18 @@ def router(web: Web) -> APIRouter:
     async def revoke(request: Request, name: str, token_id: RowId) -> Response:
         visitor, _ = await web.form(request)
         await people.revoke_token(visitor.actor, token_id, name)
+        return see_other(request, links.people(name))
+
+    @routes.post("/people/{name}/sessions/all/revoke")
+    async def revoke_sessions(request: Request, name: str) -> Response:
+        visitor, _ = await web.form(request)
+        await people.revoke_sessions(visitor.actor, web.cookies.read(request), name)
+        return see_other(request, links.people(name))
+
+    @routes.post("/people/{name}/sessions/{session_id}/revoke")
+    async def revoke_session(request: Request, name: str, session_id: RowId) -> Response:
+        visitor, _ = await web.form(request)
+        await people.revoke_session(visitor.actor, session_id, name)
         return see_other(request, links.people(name))
 
     return routes

@@ -303,6 +303,10 @@ document.addEventListener("visibilitychange", () => {
   if (document.hidden) polling = setInterval(pulse, 15000);
   else { document.title = title; tellTimes(); }
 });
+document.addEventListener("change", (event) => { // another look is tried at once, and kept by its button
+  if (!event.target.closest("[data-theme]")) return;
+  if (event.target.value) document.documentElement.dataset.bsTheme = event.target.value; else delete document.documentElement.dataset.bsTheme;
+});
 const notices = $("[data-notices]");
 if (notices) {
   notices.checked = wantsNotices();
