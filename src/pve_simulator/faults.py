@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
 # What happens to a request, and what lasts as long as its rule does.
 REQUEST_EFFECTS = ("delay", "hang", "status", "drop_before", "drop_after", "garbage", "task_fail", "task_slow")
-STATE_EFFECTS = ("node_down", "server_down", "agent_silent", "storage_full", "certificate_renewed", "quorum_lost")
+STATE_EFFECTS = (
+    "node_down",
+    "server_down",
+    "agent_silent",
+    "storage_full",
+    "certificate_renewed",
+    "quorum_lost",
+    "cookie_post_lost",
+)
+COOKIE_LOSS = 0.075  # share of writes with a cookie that a real server lost (3 of 40)
 
 
 class BadRule(SimulatorError):
@@ -62,7 +71,7 @@ class Rule:
             match.get("node"),
             None if times is None else int(times),
             int(told.get("after", 0)),
-            float(told.get("probability", 1)),
+            float(told.get("probability", COOKIE_LOSS if effect == "cookie_post_lost" else 1)),
             values,
             told,
         )

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pve_simulator import control
-from pve_simulator.authentication import Unauthenticated, is_upload
+from pve_simulator.authentication import Unauthenticated, cookie_value, is_upload
 from pve_simulator.dispatch import Request, dispatch
 from pve_simulator.errors import ApiError
 from pve_simulator.faults import Rule
@@ -19,6 +19,7 @@ from pve_simulator.replies import JSON, Reply, empty, failure, text
 
 if TYPE_CHECKING:
     from pve_simulator.http import Connection, Head
+    from pve_simulator.server import Server
 
 FORMATS = ("json", "extjs", "html", "png")
 DELAY_401 = 3.0
@@ -49,6 +50,8 @@ async def _with_faults(connection: Connection, head: Head, who: list[str]) -> Re
         return None
     if server.faults.standing("certificate_renewed", head.method, head.path, node):
         server.renew_certificate(connection.proxy)
+    if lost_cookie(head, server, node):
+        return None
     rules = server.faults.strike(head.method, head.path, node)
     for rule in rules:
         if rule.effect == "delay":
@@ -74,6 +77,17 @@ async def dead(connection: Connection) -> bool:
     if server.faults.silent(node):
         await connection.silence()
     return True
+
+
+def lost_cookie(head: Head, server: Server, node: str | None) -> bool:
+    """Whether a write with a cookie ends without a reply and without effect, as a real server's TLS lost some."""
+    if (
+        not server.faults.rules
+        or head.method not in ("POST", "PUT")
+        or not cookie_value(head.headers.get("cookie", ""))
+    ):
+        return False
+    return server.faults.standing("cookie_post_lost", head.method, head.path, node) is not None
 
 
 def seconds(rule: Rule) -> float:

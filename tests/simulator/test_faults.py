@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -250,3 +251,21 @@ def test_requests_are_remembered_with_who_and_how_they_ended(faulty: Simulator) 
     assert all(row["milliseconds"] >= 0 for row in rows)
     faulty.control("DELETE", "requests")
     assert faulty.control("GET", "requests") == []
+
+
+def test_writes_with_a_cookie_can_be_lost_while_tokens_are_safe(faulty: Simulator) -> None:
+    login = urlencode({"username": "admin@pve", "password": faulty.told["credentials"]["admin@pve"]})
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    ticket = faulty.send("POST", "/api2/json/access/ticket", login, form).data
+    cookie = {
+        "Cookie": f"PVEAuthCookie={ticket['ticket']}",
+        "CSRFPreventionToken": ticket["CSRFPreventionToken"],
+        **form,
+    }
+    faulty.control("POST", "faults", {"effect": "cookie_post_lost", "probability": 1})
+    with pytest.raises(http.client.RemoteDisconnected):
+        faulty.send("POST", "/api2/json/pools", "poolid=lost", cookie)
+    assert faulty.send("GET", "/api2/json/version", None, cookie).status == 200
+    assert "lost" not in {pool["poolid"] for pool in faulty.call("GET", "/pools").data}, "nothing was done"
+    assert faulty.call("POST", "/pools", poolid="kept").status == 200
+    faulty.call("DELETE", "/pools", poolid="kept")
