@@ -140,7 +140,8 @@ async def download_to(run: Run, call: Call, storage: Storage, name: str) -> None
         compare(run, found, call["checksum"], " of existing file", ", aborting")
         return
     temporary = f"{path}.tmp_dwnl.{run.task.pid}"
-    file = await downloads.fetch(run, url, temporary, bool(call.get("verify-certificates", True)), packing)
+    verify, algorithm = bool(call.get("verify-certificates", True)), call.get("checksum-algorithm")
+    file = await downloads.fetch(run, url, temporary, verify, packing, algorithm)
     if "checksum" in call:
         compare(run, file.digests[call["checksum-algorithm"]], call["checksum"])
     if packing:

@@ -122,7 +122,7 @@ def flaw(value: Any, told: Property, path: str) -> str | None:
             return f"value must have a maximum value of {told['maximum']}"
         if "minimum" in told and float(text) < told["minimum"]:
             return f"value must have a minimum value of {told['minimum']}"
-    if "enum" in told and text not in map(str, told["enum"]):
+    if told.get("enum") and text not in map(str, told["enum"]):
         return f"value '{text}' does not have a value in the enumeration '{', '.join(map(str, told['enum']))}'"
     return None
 

@@ -38,6 +38,10 @@ def check_access(call: Call, wanted: list[Drive]) -> None:
             continue
         if drive.file == "cdrom":
             call.check("/", "Sys.Console")
+        elif (
+            sized := NEW_DISK.fullmatch(drive.file)
+        ) and drive.cdrom:  # a CD-ROM drive takes only what is there: its size would be a file's name
+            raise ApiError(500, f"unable to parse directory volume name '{sized['size']}'")
         elif fresh:
             call.check(f"/storage/{fresh['storage']}", "Datastore.AllocateSpace")
             storage = volumes.storage_of(call.server, fresh["storage"])
@@ -152,6 +156,8 @@ async def import_disk(run: Run, guest: Guest, key: str, storage: str, source: st
     )  # a file tells its own size, not the disk's
     run.log(f"create full clone of drive {'' if found.content == 'import' else key + ' '}({source})")
     wanted = volumes.Wanted(storage, guest.node, guest.vmid, found.size, form or found.format)
+    if volumes.storage_of(run.server, storage).disable:
+        raise TaskError(f"cannot import from '{source}' - storage '{storage}' is disabled")
     volume = await volumes.allocate(run.server, wanted, run.log)
     try:
         await volumes.copy(run, found, volume, guest.node)

@@ -126,6 +126,8 @@ def volume_id(storage: Storage, vmid: int, name: str, form: str, base: str | Non
 
 def formatting(where: str, form: str, size: int, backing: str | None = None, backing_form: str = "qcow2") -> str:
     """qemu-img's line about a new file."""
+    if form == "vmdk":
+        return f"Formatting '{where}', fmt=vmdk size={size} compat6=off hwversion=undefined"
     if form != "qcow2":
         return f"Formatting '{where}', fmt={form} size={size} preallocation=off"
     clusters = "cluster_size=131072 extended_l2=on" if backing else "cluster_size=65536 extended_l2=off"
