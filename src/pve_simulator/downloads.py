@@ -217,8 +217,8 @@ class Wget:
         size = f"{length} ({human(length)})" if length is not None else "unspecified"
         self.say(f"Length: {size}" + (f" [{kind.partition(';')[0]}]" if kind else ""))
         self.say(f"Saving to: '{self.path}'")
-        names = ALGORITHMS if length is None or length < LARGE else sorted(USUAL | ({self.wanted} - {None}))
-        digests, unpacker = {str(name): hashlib.new(str(name)) for name in names}, Unpacker(self.unpack)
+        names = ALGORITHMS if length is None or length < LARGE else {*USUAL, self.wanted or "sha256"}
+        digests, unpacker = {name: hashlib.new(name) for name in names}, Unpacker(self.unpack)
         file, progress = File(), Progress(length, self.say)
         for data in self._parts(reply):
             unpacker.take(data, first=not file.length)
