@@ -42,6 +42,9 @@ def failed(text: str, cure: str, proxmox: ProxmoxSaid | None = None) -> Verdict:
 
 def judge_version(version: Version) -> Verdict:
     lowest, highest = (".".join(map(str, numbers)) for numbers in (SUPPORTED_FROM, SUPPORTED_BELOW))
+    if version.numbers == (0, 0):
+        text = f"It tells a version that cannot be read: {version.text[:80] or 'none'}."
+        return failed(text, f"Look at it on the server: `pveversion`; Comserv needs {lowest} or newer.")
     if version.numbers < SUPPORTED_FROM:
         cure = f"Upgrade it to {lowest} or newer (https://pve.proxmox.com/wiki/Upgrade_from_8_to_9)."
         return failed(f"It runs Proxmox VE {version.text}; Comserv needs {lowest} or newer.", cure)
@@ -111,9 +114,9 @@ def _why_no_rights(token: TokenId, facts: TokenFacts | None) -> str:
     )
 
 
-def judge_clock(ahead: float) -> Verdict:
-    """ahead: seconds by which the server's clock is ahead of ours; told to the second."""
-    text = f"The clocks differ by {abs(ahead):.0f} s"
+def judge_clock(ahead: float, node: str = "") -> Verdict:
+    """ahead: seconds by which the server's clock, or this node's, is ahead of ours; told to the second."""
+    text = f"The clocks differ by {abs(ahead):.0f} s{' on ' + node if node else ''}"
     if abs(ahead) <= CLOCKS_APART:
         return ok(f"{text}.")
     where = "ahead" if ahead > 0 else "behind"

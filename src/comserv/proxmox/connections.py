@@ -213,7 +213,7 @@ class Connections:
             useless = reply
         if useless is not None:
             return useless
-        raise self._unreachable(failed)
+        raise self._unreachable(failed) from (failed[-1].__cause__ if failed else None)
 
     def _answered(self, address: str, sending: Sending) -> None:
         self._failures.pop(address, None)

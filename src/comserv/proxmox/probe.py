@@ -10,8 +10,9 @@ import msgspec
 
 from comserv.domain.cluster import Version
 from comserv.domain.connection import Stage, StageName, StageState
-from comserv.domain.errors import PermissionMissing, ProxmoxError, TokenRefused
+from comserv.domain.errors import PermissionMissing, ProxmoxError, ReplyUnreadable, TokenRefused
 from comserv.domain.load import Purpose
+from comserv.domain.reaching import judge_error, judge_no_proxmox, product_at
 from comserv.domain.rights import TokenFacts
 from comserv.domain.server import Server
 from comserv.domain.verdicts import (
@@ -33,7 +34,9 @@ from comserv.proxmox.encoding import Call
 from comserv.proxmox.exchange import Exchange
 from comserv.proxmox.limits import Limits
 from comserv.proxmox.meter import Meter
+from comserv.proxmox.nodes import Node
 from comserv.proxmox.reach import Reach
+from comserv.proxmox.tls import host_and_port
 
 
 class RealmRow(msgspec.Struct):
@@ -43,7 +46,7 @@ class RealmRow(msgspec.Struct):
 
 
 NOT_TRIED = "Not tried: something before it failed."
-OTHER_PRODUCTS = {"pmg": "a Proxmox Mail Gateway", "proxmox-backup": "a Proxmox Backup Server"}
+NODES_ASKED = 8
 
 
 def utc_now() -> datetime:
@@ -114,18 +117,21 @@ class _Test:
         }
         try:
             return await stages[name]()
+        except ReplyUnreadable as error:
+            return judge_no_proxmox(error.detail, error.proxmox)
         except ProxmoxError as error:
-            return failed(f"{error.title} {error.detail}".strip(), error.cure, error.proxmox)
+            return judge_error(error)
 
     async def _http(self) -> Verdict:
         """Asks for the realms, which anybody may read, without the token: it goes to nobody that is no Proxmox VE."""
         exchange = self._exchange(with_token=False)
         reply = await exchange.send(Call("GET", "/access/domains"))
         software = reply.software.lower()
-        for word, product in OTHER_PRODUCTS.items():
-            if word in software:
-                return failed(f"{product} answers there.", "Give the address of a Proxmox VE.")
-        exchange.decoded(reply, list[RealmRow])
+        realms = frozenset(row.realm for row in exchange.decoded(reply, list[RealmRow]).data)
+        if product := product_at(software, realms, host_and_port(reply.address)[1]):
+            return failed(
+                f"It is {product} that answers there.", "Give the address of a Proxmox VE, usually port 8006."
+            )
         if "pve-api-daemon" in software:
             return ok("A Proxmox VE answers.")
         return ok(f"It answers as a Proxmox VE does, through {reply.software or 'something else'}.")
@@ -154,7 +160,17 @@ class _Test:
         return judge_rights(rights, self._server.token_id, self._version, self._token)
 
     async def _clock(self) -> Verdict:
-        return judge_clock(self._ahead)
+        """By the header Date, and by what the nodes themselves say, as far as the token may read that."""
+        ahead = {"": self._ahead}
+        for node in [node.name for node in (await self._seen()).nodes if node.online][:NODES_ASKED]:
+            try:
+                asked = self._now()
+                told = await Node(self._authenticated, node).time()
+                ahead[node] = (told.now - (asked + (self._now() - asked) / 2)).total_seconds()
+            except ProxmoxError:  # Sys.Audit is missing, or it is off: the header's time is told all the same
+                continue
+        where = max(ahead, key=lambda node: abs(ahead[node]))
+        return judge_clock(ahead[where], where)
 
     async def _nodes(self) -> Verdict:
         status, said = None, None

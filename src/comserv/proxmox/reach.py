@@ -7,7 +7,8 @@ from datetime import datetime
 
 from comserv.domain.connection import CertificateSeen, StageState
 from comserv.domain.errors import CertificateRefused, ProxmoxError, ServerUnreachable
-from comserv.domain.server import Server, TlsMode
+from comserv.domain.reaching import Unreached, cure_of, judge_handshake, judge_name, judge_port
+from comserv.domain.server import Server
 from comserv.domain.verdicts import Verdict, failed, judge_certificate, ok, warning
 from comserv.proxmox import tls
 from comserv.proxmox.connections import Timeouts
@@ -53,10 +54,7 @@ class Reach:
         except DestinationRefused as error:
             return failed(str(error.strerror), "Give the address of the Proxmox VE server itself.")
         except (OSError, UnicodeError, TimeoutError) as error:
-            return failed(
-                f"{host} has no address: {tls.words(error)}.",
-                "Check its spelling and this machine's DNS, or give the IP address instead.",
-            )
+            return judge_name(host, tls.kind_of(error), tls.words(error))
         return ok(f"{host} is {', '.join(sorted(found))}.")
 
     async def _port(self, address: str) -> Verdict:
@@ -65,10 +63,7 @@ class Reach:
             async with asyncio.timeout(self._timeouts.connect):
                 writer = await open_connection(host, port)
         except (OSError, TimeoutError) as error:
-            return failed(
-                f"Port {port} of {host} cannot be reached: {tls.words(error)}.",
-                "Check that the host is up, that pveproxy runs there (`systemctl status pveproxy`), and firewalls between.",
-            )
+            return judge_port(host, port, tls.kind_of(error), tls.words(error))
         writer.transport.abort()
         return ok(f"Port {port} of {host} is open.")
 
@@ -76,10 +71,17 @@ class Reach:
         try:
             seen = await tls.look(address)
         except ServerUnreachable as error:
-            told = failed(error.detail + ".", "Check the port: Proxmox VE answers over https, usually on 8006.")
-            return replace(told, silent=isinstance(error.__cause__, TimeoutError))
+            return await self._no_tls(address, error)
         await agreed(self._server, seen)
         return judge_certificate(seen, self._now())
+
+    async def _no_tls(self, address: str, error: ServerUnreachable) -> Verdict:
+        cause = error.__cause__ or error
+        kind = tls.kind_of(cause)
+        if kind is Unreached.CLOSED and await tls.speaks_old(address):
+            kind = Unreached.TLS_TOO_OLD
+        asks = kind in (Unreached.NO_TLS, Unreached.CLOSED)
+        return judge_handshake(address, kind, tls.words(cause), await tls.plain_answer(address) if asks else b"")
 
 
 async def stand(server: Server, address: str) -> CertificateSeen:
@@ -99,13 +101,10 @@ async def agreed(server: Server, seen: CertificateSeen) -> None:
             told = f"{address} shows {seen.fingerprint}, which is not the fingerprint that was accepted."
             raise CertificateRefused(told, server=server.id, address=address, seen=seen.fingerprint)
         return
-    if refusal := await tls.refusal(address, verification):
-        cure = (
-            "Accept its fingerprint after comparing it, or give the cluster's own CA (/etc/pve/pve-root-ca.pem)."
-            if server.tls.mode is TlsMode.SYSTEM
-            else "Compare the CA with /etc/pve/pve-root-ca.pem, and the address with the names in the certificate."
-        )
-        told = f"{address} shows {seen.subject}, by {seen.issuer}, SHA-256 {seen.fingerprint}: {refusal}."
+    if refused := await tls.refused(address, verification):
+        kind, why = refused
+        told = f"{address} shows {seen.subject}, by {seen.issuer}, SHA-256 {seen.fingerprint}: {why}."
+        cure = cure_of(kind, server.tls.mode, tls.host_and_port(address)[0])
         raise CertificateRefused(told, cure=cure, server=server.id, address=address, seen=seen.fingerprint)
 
 

@@ -1,7 +1,9 @@
 """How a server's certificate is verified: by the system's CAs, a CA given, or an accepted fingerprint. There is no "off"."""
 
 import asyncio
+import errno
 import hashlib
+import socket
 import ssl
 from functools import cache
 from urllib.parse import urlsplit
@@ -13,10 +15,35 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from comserv.domain.connection import CertificateSeen
 from comserv.domain.errors import CertificateRefused, Invalid, ReplyUnreadable, ServerUnreachable
+from comserv.domain.reaching import Unreached, Untrusted
 from comserv.domain.server import DEFAULT_PORT, Tls, TlsMode
-from comserv.proxmox.destinations import open_connection
+from comserv.proxmox.destinations import open_connection, resolved
 
 LOOK_TIMEOUT = 5.0  # seconds for a connection and its handshake
+PLAIN_WAIT = 0.7  # seconds for a greeting of what speaks no TLS
+TOO_OLD = (
+    "UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "SSLV3_ALERT_HANDSHAKE_FAILURE", "DH_KEY_TOO_SMALL",
+    "LEGACY_SIGALG_DISALLOWED_OR_UNSUPPORTED", "WRONG_SIGNATURE_TYPE", "NO_PROTOCOLS_AVAILABLE", "UNSAFE_LEGACY_RENEGOTIATION_DISABLED",
+)  # fmt: skip
+"""Reasons of OpenSSL for a server whose TLS it does not take any more."""
+VERIFY = {
+    9: Untrusted.NOT_YET,
+    10: Untrusted.EXPIRED,
+    18: Untrusted.SELF_SIGNED,
+    19: Untrusted.UNKNOWN_CA,
+    20: Untrusted.UNKNOWN_CA,
+    21: Untrusted.UNKNOWN_CA,
+    62: Untrusted.WRONG_NAME,
+    64: Untrusted.WRONG_NAME,
+}
+"""X509_V_ERR_… of OpenSSL (x509_vfy.h)."""
+UNTRUSTED_WORDS = {
+    Untrusted.NOT_YET: "it is not valid yet",
+    Untrusted.EXPIRED: "it has expired",
+    Untrusted.SELF_SIGNED: "it is signed by itself",
+    Untrusted.UNKNOWN_CA: "its CA is not known here",
+    Untrusted.WRONG_NAME: "it is for another name",
+}
 
 
 class Pin(Fingerprint):
@@ -78,11 +105,76 @@ async def look(address: str) -> CertificateSeen:
 
 async def refusal(address: str, context: ssl.SSLContext) -> str:
     """Why a verifying handshake fails, or empty."""
+    found = await refused(address, context)
+    return found[1] if found else ""
+
+
+async def refused(address: str, context: ssl.SSLContext) -> tuple[Untrusted, str] | None:
+    """Why a verifying handshake fails, as its kind and in words; None where it does not."""
     try:
         await _handshake(address, context)
     except (OSError, TimeoutError) as error:
-        return words(error)
-    return ""
+        code = error.verify_code if isinstance(error, ssl.SSLCertVerificationError) else 0
+        return VERIFY.get(code, Untrusted.OTHER), words(error)
+    return None
+
+
+def kind_of(error: BaseException) -> Unreached:
+    """What keeps a name, a port or a handshake from working."""
+    if isinstance(error, TimeoutError):
+        return Unreached.SILENT
+    if isinstance(error, socket.gaierror):
+        return Unreached.NAME_SERVER_SILENT if error.errno == socket.EAI_AGAIN else Unreached.NAME_UNKNOWN
+    if isinstance(error, UnicodeError):
+        return Unreached.NAME_UNKNOWN
+    if isinstance(error, ssl.SSLEOFError):
+        return Unreached.CLOSED
+    if isinstance(error, ssl.SSLError):
+        return Unreached.TLS_TOO_OLD if error.reason in TOO_OLD else Unreached.NO_TLS
+    if isinstance(error, ConnectionRefusedError):
+        return Unreached.REFUSED
+    if isinstance(error, ConnectionError):
+        return Unreached.CLOSED
+    routeless = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL)
+    return Unreached.NO_ROUTE if isinstance(error, OSError) and error.errno in routeless else Unreached.OTHER
+
+
+async def plain_answer(address: str) -> bytes:
+    """What answers without TLS: its greeting, or its reply to a plain GET without credentials; empty where nothing does."""
+    host, port = host_and_port(address)
+    try:
+        async with asyncio.timeout(LOOK_TIMEOUT):
+            reader, writer = await asyncio.open_connection((await resolved(host, port))[0], port)
+    except (OSError, IndexError, TimeoutError):  # the caller tells what TLS said instead
+        return b""
+    try:
+        greeting = await _heard(reader, PLAIN_WAIT)
+        if greeting:
+            return greeting
+        writer.write(b"GET / HTTP/1.0\r\nHost: " + host.encode("idna") + b"\r\n\r\n")
+        return await _heard(reader, 2 * PLAIN_WAIT)
+    finally:
+        writer.transport.abort()
+
+
+async def speaks_old(address: str) -> bool:
+    """Whether a handshake succeeds only with TLS older than we take. Nothing is sent on it."""
+    context = _unverified()
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    try:
+        await _handshake(address, context)
+    except (OSError, TimeoutError):  # then it is something else, which the caller tells
+        return False
+    return True
+
+
+async def _heard(reader: asyncio.StreamReader, seconds: float) -> bytes:
+    try:
+        async with asyncio.timeout(seconds):
+            return await reader.read(2048)
+    except (OSError, TimeoutError):  # it says nothing, which is what was asked
+        return b""
 
 
 def certificate_seen(address: str, der: bytes, trusted: bool) -> CertificateSeen:
@@ -133,7 +225,9 @@ def words(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message or str(error)
+        told = error.verify_message or str(error)
+        ours = UNTRUSTED_WORDS.get(VERIFY.get(error.verify_code, Untrusted.OTHER))
+        return f"{ours} ({told})" if ours else told
     if isinstance(error, ssl.SSLError):
         return "what answers there does not speak TLS" if error.reason == "WRONG_VERSION_NUMBER" else str(error)
     if isinstance(error, ConnectionRefusedError):
