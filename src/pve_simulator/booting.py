@@ -31,12 +31,23 @@ def boot(server: Server, node: str) -> None:
         await server.clock.sleep(BOOT)
 
         async def start_all(run: Run) -> None:
+            await majority(run, node)
             unlock(run, node)
             await start_in_order(run, to_start(server, node))
 
         server.tasks.start(found, "startall", "", ROOT, start_all)
 
     server.later(work(), node)
+
+
+async def majority(run: Run, node: str) -> None:
+    """Waits for the quorum, without which nothing can be started."""
+    if run.server.quorum.holds(node):
+        return
+    run.log("waiting for quorum ...")
+    while not run.server.quorum.holds(node):
+        await run.sleep(1)
+    run.log("got quorum")
 
 
 def unlock(run: Run, node: str) -> None:
