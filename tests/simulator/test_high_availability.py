@@ -108,7 +108,7 @@ def test_a_relocation_stops_the_vm_and_starts_it_elsewhere(nodes: Simulator) -> 
 
 def test_a_rule_of_affinity_to_nodes_moves_what_stands_elsewhere(nodes: Simulator) -> None:
     sid = managed(nodes, 204)
-    rule = {"rule": "there", "type": "node-affinity", "resources": sid, "nodes": "pve2:2,pve3:1"}
+    rule: dict[str, Any] = {"rule": "there", "type": "node-affinity", "resources": sid, "nodes": "pve2:2,pve3:1"}
     assert nodes.call("POST", "/cluster/ha/rules", **rule).status == 200
     waited(lambda: guest(nodes, 204)["node"] == "pve2" and guest(nodes, 204)["status"] == "running")
     assert nodes.call("GET", "/cluster/ha/rules/there").data["nodes"] == "pve2:2,pve3:1"
@@ -118,7 +118,7 @@ def test_a_rule_of_affinity_to_nodes_moves_what_stands_elsewhere(nodes: Simulato
 
 def test_a_rule_may_keep_two_vms_apart_and_the_precondition_tells(nodes: Simulator) -> None:
     one, two = managed(nodes, 205), managed(nodes, 206)
-    rule = {"rule": "apart", "type": "resource-affinity", "affinity": "negative", "resources": f"{one},{two}"}
+    rule: dict[str, Any] = {"rule": "apart", "type": "resource-affinity", "affinity": "negative", "resources": f"{one},{two}"}
     assert nodes.call("POST", "/cluster/ha/rules", **rule).status == 200
     waited(lambda: guest(nodes, 205)["node"] != guest(nodes, 206)["node"])
     waited(lambda: {service(nodes, 205)["state"], service(nodes, 206)["state"]} == {"started"})

@@ -126,7 +126,7 @@ def test_replies_lack_what_came_later(estate: Simulator) -> None:
 def test_before_9_there_are_groups_where_now_are_rules(estate: Simulator) -> None:
     assert call(estate, "8.4", "POST", "/cluster/ha/groups", group="all", nodes="pve:1").status == 200
     vmid = estate.told["servers"][0]["templates"][0]
-    options = {"sid": f"vm:{vmid}", "state": "stopped", "group": "all"}
+    options: dict[str, Any] = {"sid": f"vm:{vmid}", "state": "stopped", "group": "all"}
     assert call(estate, "8.4", "POST", "/cluster/ha/resources", **options).status == 200
     assert [row["group"] for row in call(estate, "8.4", "GET", "/cluster/ha/groups").data] == ["all"]
     refused = call(estate, "8.4", "DELETE", "/cluster/ha/groups/all")
