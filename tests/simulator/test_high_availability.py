@@ -118,7 +118,12 @@ def test_a_rule_of_affinity_to_nodes_moves_what_stands_elsewhere(nodes: Simulato
 
 def test_a_rule_may_keep_two_vms_apart_and_the_precondition_tells(nodes: Simulator) -> None:
     one, two = managed(nodes, 205), managed(nodes, 206)
-    rule: dict[str, Any] = {"rule": "apart", "type": "resource-affinity", "affinity": "negative", "resources": f"{one},{two}"}
+    rule: dict[str, Any] = {
+        "rule": "apart",
+        "type": "resource-affinity",
+        "affinity": "negative",
+        "resources": f"{one},{two}",
+    }
     assert nodes.call("POST", "/cluster/ha/rules", **rule).status == 200
     waited(lambda: guest(nodes, 205)["node"] != guest(nodes, 206)["node"])
     waited(lambda: {service(nodes, 205)["state"], service(nodes, 206)["state"]} == {"started"})
