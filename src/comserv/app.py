@@ -63,7 +63,7 @@ async def running(installation: Installation) -> AsyncIterator[None]:
         timedelta(seconds=settings.proof_wait),
     )
     stories = [provisioning(place), power(place), change(place), removal(place)]
-    engine = Engine(database, owner, stories, hold_limit=settings.hold_limit_time)
+    engine = Engine(database, owner, stories, hold_limit=settings.hold_limit_time, times=installation.job_times)
     sweeps = Sweeps(database, installation.clients, settings.sweep_seconds, engine.wake_server)
     owner.watch(sweeps)
     owner.watch(Addresses(database, installation.clients))
@@ -98,7 +98,13 @@ def build(installation: Installation, stopping: asyncio.Event, port: int | None)
     pages = web.application(
         services, secure=settings.secure, port=port, public_url=settings.public_url, stopping=stopping
     )
-    return Starlette(routes=[api, Mount("/", pages)], middleware=[Middleware(RequestIds)])
+    if not settings.metrics:
+        return Starlette(routes=[api, Mount("/", pages)], middleware=[Middleware(RequestIds)])
+    from comserv.api.metrics import Exposition, RequestMetrics  # loaded only where it is asked for
+
+    told = Exposition(services, settings.metrics)
+    outer = [Middleware(RequestIds), Middleware(RequestMetrics, web=told.web)]
+    return Starlette(routes=[told.route(), api, Mount("/", pages)], middleware=outer)
 
 
 class Server(uvicorn.Server):

@@ -5,14 +5,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from urllib.parse import unquote, urlsplit
 
+from comserv import log
 from comserv.domain.errors import ConfigurationError
 from comserv.domain.ownership import Sign
 from comserv.jobs.clients import Clients
+from comserv.jobs.jobtimes import JobTimes
 from comserv.persistence.database import Database
 from comserv.persistence.vault import Vault, load_or_create_key
 from comserv.services.another import Another
 from comserv.services.audit import Audit
+from comserv.services.bundles import Bundles, Surroundings
 from comserv.services.estate import Estate
 from comserv.services.finding import Finder
 from comserv.services.guests import Guests
@@ -20,6 +24,7 @@ from comserv.services.jobs import Jobs
 from comserv.services.live import Live
 from comserv.services.load import Loads
 from comserv.services.maintenance import Maintenances
+from comserv.services.metrics import Metrics
 from comserv.services.overview import Overview
 from comserv.services.passwords import Passwords
 from comserv.services.people import People
@@ -44,6 +49,7 @@ class Installation:
     passwords: Passwords
     sign: Sign
     services: Services
+    job_times: JobTimes
 
     async def close(self) -> None:
         await self.clients.close()
@@ -60,7 +66,8 @@ def wire(settings: Settings) -> Installation:
     def sign(message: bytes) -> str:
         return vault.lasting_hash(message, "marker").hex()
 
-    clients, estate, passwords = Clients(database), Estate(database), Passwords()
+    clients, estate, passwords, times = Clients(database), Estate(database), Passwords(), JobTimes()
+    loads = Loads(database, estate, clients, settings.sweep_seconds)
     servers = Servers(database, estate, clients)
     services = Services(
         servers=servers,
@@ -76,11 +83,22 @@ def wire(settings: Settings) -> Installation:
         audit=Audit(database),
         overview=Overview(database, estate, settings.data_dir if settings.embedded else None),
         finder=Finder(database, estate),
+        bundles=Bundles(database, estate, loads, _surroundings(settings)),
+        metrics=Metrics(database, estate, clients, times),
         live=Live(database),
-        loads=Loads(database, estate, clients, settings.sweep_seconds),
+        loads=loads,
         maintenances=Maintenances(database, estate, clients),
     )
-    return Installation(settings, database, clients, estate, passwords, sign, services)
+    return Installation(settings, database, clients, estate, passwords, sign, services, times)
+
+
+def _surroundings(settings: Settings) -> Surroundings:
+    """For bundles: what is set, without secrets, and the secrets that settings themselves hold."""
+    url = settings.database_url.get_secret_value() if settings.database_url else ""
+    password = urlsplit(url).password or ""
+    told = {name: str(value) for name, value in settings.model_dump(exclude={"database_url"}).items()}
+    told["database"] = url.partition(":")[0] or "sqlite"
+    return Surroundings(told, (unquote(password), password) if password else (), log.recent)
 
 
 def _key(settings: Settings) -> str:

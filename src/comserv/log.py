@@ -2,12 +2,29 @@
 
 import logging
 import sys
+from collections import deque
 
 import structlog
 
 _exceptions = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # local variables may hold secrets
 )
+
+
+LINES_KEPT = 3000
+_lines: deque[str] = deque(maxlen=LINES_KEPT)
+
+
+def recent() -> tuple[str, ...]:
+    """The last lines of this process's log, each JSON; for bundles."""
+    return tuple(_lines)
+
+
+class _Kept(logging.Handler):
+    """Keeps the last lines in memory."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _lines.append(self.format(record))
 
 
 def configure(level: str = "INFO", form: str = "") -> None:
@@ -31,13 +48,18 @@ def configure(level: str = "INFO", form: str = "") -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render]
-        )
-    )
+    handler.setFormatter(_formatter(shared, render))
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    kept = _Kept()
+    kept.setFormatter(_formatter(shared, [_exceptions, structlog.processors.JSONRenderer(ensure_ascii=False)]))
+    root.handlers[:] = [handler, kept]
     root.setLevel(level.upper())
     for noisy in ("uvicorn", "uvicorn.access", "uvicorn.error", "aiosqlite", "asyncio", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _formatter(
+    shared: list[structlog.types.Processor], render: list[structlog.types.Processor]
+) -> structlog.stdlib.ProcessorFormatter:
+    first = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[first, *render])

@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     log_format: str = Field(default="", pattern="^(|json|text)$")
     """Empty: text on a terminal, JSON else."""
 
+    metrics: str = Field(default="", pattern="^(|loopback|token)$")
+    """`/metrics` for Prometheus. Empty: there is none. `loopback`: told to this machine only. `token`: with any API token."""
+
     job_retention_days: int = Field(default=365, ge=1)
     """How long ended jobs and their calls are kept."""
 

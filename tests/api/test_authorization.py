@@ -62,6 +62,8 @@ TABLE: list[tuple[str, str, Any, str]] = [
     ("PATCH", "/servers/{server_id}", {"name": "Rack"}, ADMIN),
     ("DELETE", "/servers/{server_id}", None, ADMIN),
     ("POST", "/servers/{server_id}/test", None, ADMIN),
+    ("GET", "/servers/{server_id}/bundle", None, ADMIN),
+    ("GET", "/jobs/{job_id}/bundle", None, ADMIN),
     ("GET", "/servers/{server_id}/load", None, VIEWER),
     ("POST", "/servers/{server_id}/maintenance", {"why": "new disks"}, ADMIN),
     ("DELETE", "/servers/{server_id}/maintenance", None, ADMIN),

@@ -25,6 +25,7 @@ from comserv.domain.page import Page
 from comserv.domain.person import Action, Actor, Person, Role
 from comserv.domain.rights import RightsChange
 from comserv.domain.sshkey import read_ssh_keys
+from comserv.services.bundles import Bundle
 from comserv.services.finding import Match
 from comserv.services.guests import GuestPage, Outcome
 from comserv.services.jobs import Remains
@@ -322,6 +323,16 @@ class FakeToken(_Told):
         return TokenReplaced(estate.LAB, RightsChange(), "pveum user token remove comserv@pve manager")
 
 
+class FakeBundles(_Told):
+    async def of_job(self, actor: Actor, job_id: str, *, anonymous: bool = False) -> Bundle:
+        self.told.asked.append(("bundle", job_id, anonymous))
+        return Bundle(f"comserv-job-{job_id}.zip", b"PK")
+
+    async def of_server(self, actor: Actor, server_id: str, *, anonymous: bool = False) -> Bundle:
+        self.told.asked.append(("bundle", server_id, anonymous))
+        return Bundle(f"comserv-server-{server_id}.zip", b"PK")
+
+
 class FakeVms(_Told):
     async def choices(self, actor: Actor, server_id: str) -> Any:
         actor.require(Action.PLAN)
@@ -493,6 +504,7 @@ def services(told: Told) -> Services:
             overview=FakeOverview(told),
             finder=FakeFinder(told),
             live=FakeLive(told),
+            bundles=FakeBundles(told),
             loads=FakeLoads(told),
             maintenances=FakeMaintenances(told),
         ),

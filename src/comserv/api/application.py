@@ -10,6 +10,7 @@ from starlette.routing import Mount
 from comserv.api import (
     account,
     audit,
+    bundles,
     guests,
     jobs,
     openapi,
@@ -35,6 +36,7 @@ ROUTERS = (
     jobs.router,
     servers.router,
     servertrust.router,
+    bundles.router,
     account.router,
     tokens.router,
     sessions.router,

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from comserv.api.replies import PREFIX
-from comserv.api.shapes import audit, guest, job, overview, person, plan, problem, server, vm
+from comserv.api.shapes import audit, guest, job, load, outage, overview, person, plan, problem, server, trust, vm
 
 DESCRIPTION = """\
 Virtual machines on any number of Proxmox VE servers: look, plan, create, change, switch, delete.
@@ -25,6 +25,7 @@ TAGS = [
     {"name": "vms", "description": "A VM from a template: what is offered, the plan, the creation."},
     {"name": "jobs", "description": "Durable work, made of steps."},
     {"name": "servers", "description": "Proxmox VE installations, each a single node or a cluster."},
+    {"name": "bundles", "description": "All that tells how a job or a server fared, for a report; secrets gone."},
     {"name": "overview", "description": "At a glance."},
     {"name": "account", "description": "Who one is."},
     {"name": "tokens", "description": "API tokens."},
@@ -33,7 +34,7 @@ TAGS = [
     {"name": "audit", "description": "Who changed or tried what."},
 ]
 
-SHAPES = (audit, guest, job, overview, person, plan, problem, server, vm)
+SHAPES = (audit, guest, job, load, outage, overview, person, plan, problem, server, trust, vm)
 
 
 def shapes() -> list[type[msgspec.Struct]]:

@@ -78,6 +78,13 @@ class Client:
         """params: lists are repeated, None and empty ones left out."""
         return await self.request("GET", path, params=params)
 
+    async def file(self, path: str, **params: Any) -> tuple[str, bytes]:
+        """A download: the name that the server gives it, without any folder, and its content."""
+        async with self._response("GET", path, None, params, None) as response:
+            said = response.content_disposition
+            name = (said.filename if said else "") or "bundle.zip"
+            return name.replace("\\", "/").rpartition("/")[2], await response.read()
+
     async def post(self, path: str, body: Any = None) -> Any:
         return await self.request("POST", path, body)
 

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from comserv.cli.bundle import Anonymous, Output, write_bundle
 from comserv.cli.client import Client, speak
 from comserv.cli.exits import CommandError, Exit
 from comserv.cli.jobprogress import lines, settle, wait
@@ -81,6 +82,12 @@ def show(job_id: JobId, json: Json = False) -> None:
     show_result(job)
     if job["error"]:
         print_problem(job["error"], False)
+
+
+@app.command("bundle")
+def bundle(job_id: JobId, output: Output = None, anonymous: Anonymous = False) -> None:
+    """A .zip for a report: steps, calls, replies as kept, server, log; every secret gone."""
+    write_bundle(f"/jobs/{job_id}", output, anonymous)
 
 
 @app.command("wait")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from comserv.cli.bundle import Anonymous, Output, write_bundle
 from comserv.cli.client import Client, speak
 from comserv.cli.exits import CommandError, Exit, NotAsked
 from comserv.cli.outages import tell_missing
@@ -465,6 +466,12 @@ def load(server_id: ServerId, json: Json = False) -> None:
 
     found = speak(work)
     print_json(found) if json else show_load(found)
+
+
+@app.command("bundle")
+def bundle(server_id: ServerId, output: Output = None, anonymous: Anonymous = False) -> None:
+    """A .zip for a report: registration, health, load, last test, jobs, log; every secret gone."""
+    write_bundle(f"/servers/{server_id}", output, anonymous)
 
 
 @app.command("maintenance")

@@ -29,6 +29,7 @@ class Action(StrEnum):
     RETRY_JOB = "retry_job"
     MANAGE_SERVERS = "manage_servers"
     TEST_SERVER = "test_server"
+    TAKE_BUNDLE = "take_bundle"
     MANAGE_PEOPLE = "manage_people"
     SEE_AUDIT = "see_audit"
     OWN_ACCOUNT = "own_account"
@@ -46,6 +47,7 @@ NEEDED: dict[Action, Role] = {
     Action.RETRY_JOB: Role.OPERATOR,
     Action.MANAGE_SERVERS: Role.ADMIN,
     Action.TEST_SERVER: Role.ADMIN,
+    Action.TAKE_BUNDLE: Role.ADMIN,
     Action.MANAGE_PEOPLE: Role.ADMIN,
     Action.SEE_AUDIT: Role.ADMIN,
 }

@@ -45,6 +45,7 @@ from comserv.domain.audit import AuditEntry, Outcome
 from comserv.domain.errors import ComservError, DatabaseUnavailable, Problem
 from comserv.domain.job import Job, JobKind, JobState, Step, StepState, Waiting, WaitReason
 from comserv.domain.lease import Lease
+from comserv.jobs.jobtimes import JobTimes
 from comserv.jobs.limits import Limits
 from comserv.jobs.owner import Owner
 from comserv.jobs.run import Run, StepRun, plain
@@ -105,11 +106,12 @@ class Engine:
         *,
         hold_limit: timedelta = HOLD_LIMIT,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        times: JobTimes | None = None,
     ) -> None:
         """Times are those of `database.clock`; `sleep` waits for a next try (tests fake both)."""
         self._database, self._owner, self._hold_limit, self._sleep = database, owner, hold_limit, sleep
         self._stories: dict[JobKind, Story] = {story.kind: story for story in stories}
-        self._limits = Limits()
+        self._limits, self._times = Limits(), times or JobTimes()
         self._leases: dict[str, Lease] = {}
         self._drivers: dict[str, _Driver] = {}
         self._following: asyncio.Task[None] | None = None
@@ -349,6 +351,7 @@ class Engine:
             await story.settle(tx, ended)
             await audit.add(tx, _audit_entry(ended))
         run.job = ended
+        self._times.ended(ended)
         log.info("job ended", state=str(ended.state), problem=ended.error.title if ended.error else "")
 
 

@@ -28,6 +28,14 @@ async def read(tx: Transaction, job_id: str, name: str) -> str | None:
     return None if sealed is None else tx.vault.decrypt(sealed, table="job_secrets", row=job_id, column=name)
 
 
+async def every(tx: Transaction) -> tuple[str, ...]:
+    """All values that are still kept, of all jobs: what must not be seen anywhere."""
+    kept = select(job_secrets).where(job_secrets.c.value.is_not(None))
+    return tuple(
+        tx.vault.decrypt(row.value, table="job_secrets", row=row.job, column=row.name) for row in await tx.execute(kept)
+    )
+
+
 async def forget(tx: Transaction, job_id: str) -> None:
     await tx.execute(update(job_secrets).where(job_secrets.c.job == job_id).values(value=None))
 

@@ -17,14 +17,18 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 
 
 @dataclass
 class Timing:
-    """A histogram: counts per bucket, not added up; the last one is of what took longer than all of them."""
+    """A histogram. bounds: upper ones, in seconds. counts: per bucket, not added up; the last one is of what took longer than all."""
 
-    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    bounds: tuple[float, ...] = BUCKETS
+    counts: list[int] = field(init=False)
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.counts = [0] * (len(self.bounds) + 1)
 
     def add(self, seconds: float) -> None:
         self.seconds += seconds
-        place = next((n for n, bound in enumerate(BUCKETS) if seconds <= bound), len(BUCKETS))
+        place = next((n for n, bound in enumerate(self.bounds) if seconds <= bound), len(self.bounds))
         self.counts[place] += 1
 
 

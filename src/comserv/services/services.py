@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 from comserv.services.another import Another
 from comserv.services.audit import Audit
+from comserv.services.bundles import Bundles
 from comserv.services.finding import Finder
 from comserv.services.guests import Guests
 from comserv.services.jobs import Jobs
 from comserv.services.live import Live
 from comserv.services.load import Loads
 from comserv.services.maintenance import Maintenances
+from comserv.services.metrics import Metrics
 from comserv.services.overview import Overview
 from comserv.services.people import People
 from comserv.services.serveraddresses import ServerAddresses
@@ -33,6 +35,8 @@ class Services:
     audit: Audit
     overview: Overview
     finder: Finder
+    bundles: Bundles
+    metrics: Metrics
     live: Live
     loads: Loads
     maintenances: Maintenances

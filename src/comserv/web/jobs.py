@@ -175,7 +175,8 @@ def _register_parts(web: Web) -> None:
         return text("part/jobs-rows.html", jobs=page.items)
 
     async def head(actor: Actor, key: str) -> str:
-        may = {str(action): actor.may(action) for action in (Action.CANCEL_JOB, Action.RETRY_JOB, Action.CREATE_VM)}
+        actions = (Action.CANCEL_JOB, Action.RETRY_JOB, Action.CREATE_VM, Action.TAKE_BUNDLE)
+        may = {str(action): actor.may(action) for action in actions}
         return text("part/job-head.html", job=await jobs.get(actor, key), may=may)
 
     async def steps(actor: Actor, key: str) -> str:

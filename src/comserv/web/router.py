@@ -12,6 +12,7 @@ from comserv.web import (
     access,
     account,
     audit,
+    bundles,
     create,
     events,
     find,
@@ -36,7 +37,8 @@ from comserv.web.session import Cookies
 
 # What has a fixed word where another has a name comes first: /servers/new before /servers/{id}
 NOUNS = (
-    access, overview, create, guests, guest, jobs, server_add, server_load, server_maintenance, server_trust, servers,
+    access, overview, bundles, create, guests, guest, jobs, server_add, server_load, server_maintenance, server_trust,
+    servers,
     people, audit, account, find, events,
 )  # fmt: skip
 
