@@ -6,14 +6,13 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from campaign import report
 from campaign.batch import Calls, Result, run_batch
 from campaign.bystanders import BYSTANDERS
 from campaign.draw import BATCH, DATABASES, LEARNING, BatchDraw, Draw, batch_of, run_of
-from campaign.faults import Call
 from campaign.installation import Prepared, prepare
 from campaign.operations import OPERATIONS
 from tests.databases import Cluster, throwaway_cluster
@@ -60,9 +59,9 @@ async def campaign(options: argparse.Namespace, cluster: Cluster, folder: Path) 
         draws = [one for one in draws if one.operation.startswith(tuple(options.operation))]
     wanted = {name for name in OPERATIONS if not options.operation or name.startswith(tuple(options.operation))}
     known = {one.operation for one in draws} if draws else wanted
-    calls, results = await learn(known, prepared, folder / "learn")
-    _print(results)
     lanes = asyncio.Semaphore(options.lanes)
+    calls, results = await learn(known, prepared, folder / "learn", lanes)
+    _print(results)
 
     async def batch(number: int) -> list[Result]:
         async with lanes:
@@ -82,19 +81,22 @@ async def campaign(options: argparse.Namespace, cluster: Cluster, folder: Path) 
     return results
 
 
-async def learn(operations: set[str], prepared: Prepared, folder: Path) -> tuple[Calls, list[Result]]:
+async def learn(
+    operations: set[str], prepared: Prepared, folder: Path, lanes: asyncio.Semaphore
+) -> tuple[Calls, list[Result]]:
     """The calls that each operation sends when nothing goes wrong, and what came of these runs."""
-    calls: dict[str, Mapping[Call, int]] = {}
-    results: list[Result] = []
     names = sorted(operations)
-    for start in range(0, len(names), BATCH):
+
+    async def batch(start: int) -> list[Result]:
         some = names[start : start + BATCH]
         draws = [Draw(LEARNING, number, name, False, True, "", 0.0, "leave") for number, name in enumerate(some)]
         shared = BatchDraw(LEARNING, start, "sqlite", 1, ())
-        found = await run_batch(shared, draws, {}, prepared, None, folder / str(start))
-        calls |= {one.draw.operation: one.calls for one in found}
-        results += found
-    return calls, results
+        async with lanes:
+            return await run_batch(shared, draws, {}, prepared, None, folder / str(start))
+
+    found = await asyncio.gather(*(batch(start) for start in range(0, len(names), BATCH)))
+    results = [one for some in found for one in some]
+    return {one.draw.operation: one.calls for one in results}, results
 
 
 def _print(results: Sequence[Result]) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from campaign.faults import SAID
+from campaign.installation import registration
 from campaign.stage import Stage, Wish
 
 Act = Callable[[Stage], Coroutine[Any, Any, None]]
@@ -254,26 +255,39 @@ async def _(stage: Stage) -> None:
     await stage.ask("POST", f"/servers/{stage.server}/test")
 
 
+@operation("server/test of a new one", register=False)
+async def _(stage: Stage) -> None:
+    await stage.ask("POST", "/servers/test", await registration(stage.server, stage.simulated))
+
+
 @operation("server/rename")
 async def _(stage: Stage) -> None:
-    await stage.ask("PATCH", f"/servers/{stage.server}", {"name": "Another name"})
+    await stage.on_server("PATCH", "edit_server", {"name": "Another name"})
 
 
 @operation("server/new token")
 async def _(stage: Stage) -> None:
     token = stage.simulated.told["tokens"]["full"]
-    await stage.ask("PATCH", f"/servers/{stage.server}", {"token_id": token["id"], "token_secret": token["secret"]})
+    await stage.on_server("PATCH", "edit_server", {"token_id": token["id"], "token_secret": token["secret"]})
 
 
-@operation("server/off and on")
+@operation("server/asked more gently")
 async def _(stage: Stage) -> None:
-    await stage.ask("PATCH", f"/servers/{stage.server}", {"enabled": False})
-    await stage.ask("PATCH", f"/servers/{stage.server}", {"enabled": True})
+    await stage.on_server("PATCH", "set_gentleness", {"gentleness": "gentle"})
+
+
+@operation("server/maintenance during a creation")
+async def _(stage: Stage) -> None:
+    await stage.create(start_after_creation=True)
+    await asyncio.sleep(stage.random.uniform(0, 1))
+    await stage.on_server("POST", "begin_maintenance", {"why": "New disks"}, "/maintenance")
+    await asyncio.sleep(0.5)
+    await stage.on_server("DELETE", "end_maintenance", at="/maintenance")
 
 
 @operation("server/remove")
 async def _(stage: Stage) -> None:
-    wish = await stage.ask("DELETE", f"/servers/{stage.server}")
+    wish = await stage.on_server("DELETE", "remove_server")
     stage.registered = wish.status == 409
 
 

@@ -43,6 +43,7 @@ class Wish:
     what: tuple[str, int] | None = None  # e.g. ("reboot", 105), for what must not be done twice
     is_removal: bool = False
     removed: bool = False  # what was left of it
+    audit: str = ""  # the action that an audit row tells once it was accepted, where no job does
 
 
 @dataclass
@@ -153,6 +154,10 @@ class Stage:
         return await self.ask(
             "POST", "/vms", creation.body, shows, creation=creation, secrets=creations.secrets_of(creation)
         )
+
+    async def on_server(self, method: str, audit: str, body: Any = None, at: str = "") -> Wish:
+        """About the server itself; `audit`: the action that is kept."""
+        return await self.ask(method, f"/servers/{self.server}{at}", body, audit=audit)
 
     # --- what a success means
 

@@ -154,6 +154,11 @@ def _kept(stage: Stage, jobs: Mapping[str, Any]) -> list[str]:
     wrong += rows.unaudited({job_id: job["attempt"] for job_id, job in jobs.items()})
     unasked = set(rows.jobs_of(stage.server)) - set(jobs)
     wrong += [f"the job {job} was never asked for" for job in unasked]
+    wrong += [
+        f"{wish.method} {wish.path} was accepted, and the audit does not tell {wish.audit}"
+        for wish in stage.wishes
+        if wish.audit and wish.status < 400 and not rows.audited(wish.audit, f"server {stage.server}")
+    ]
     retries = sum(wish.retries for wish in stage.wishes)
     told = sum(rows.audited("retry_job", f"job {job}") for job in jobs)
     if told != retries:

@@ -70,7 +70,7 @@ def _network(random: Random, number: int) -> dict[str, Any]:
         "bridge": random.choice(("vmbr0", "vmbr1")),
         "dns_servers": random.choice(([], ["10.20.30.2"], ["10.20.30.2", "10.20.30.3"])),
     }
-    if random.random() < 0.4:
+    if random.random() < 0.4 and network["bridge"] == "vmbr0":  # the other has no physical interface to tag for
         network["vlan"] = random.randint(2, 4000)
     if network["dns_servers"]:
         network["search_domain"] = "example.test"

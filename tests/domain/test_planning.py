@@ -109,6 +109,7 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("vmid_taken", "vmid", {"vmid": 777}, {"vmid_taken": True}),
     ("template_missing", "template.vmid", {"template": TemplateRef("rack", 404)}, {"template": None}),
     ("template_missing", "template.vmid", {}, {"template": None, "template_missing": True}),
+    ("template_unread", "template.vmid", {}, {"template_config": None, "template_problem": "No answer."}),
     ("template_elsewhere", "template.server", {"template": TemplateRef("lab", 9000)}, {}),
     ("not_a_template", "template.vmid", {}, {"template": a_guest(9000)}),
     ("template_is_container", "template.vmid", {}, {"template": a_guest(9000, type=GuestType.LXC, template=True)}),

@@ -351,3 +351,16 @@ async def test_the_form_offers_what_the_server_has_now(comserv: Installed, pve: 
     assert {one.guest.key.vmid for one in choices.templates} >= set(pve.told["templates"])
     assert "fresh-pool" in choices.pools and choices.vmid and not choices.problem
     assert all("vmbr0" in names for names in choices.bridges.values())
+
+
+@pytest.mark.parametrize("effect", [{"status": 503, "text": "service not available"}, {"status": 500}, "garbage"])
+async def test_nothing_is_made_of_a_template_that_cannot_be_read_just_now(
+    comserv: Installed, pve: Pve, effect: Any
+) -> None:
+    """It would come out as a full clone without the template's notes, and nobody would have asked for that."""
+    name, given = (effect, {}) if isinstance(effect, str) else ("status", effect)
+    pve.fault(name, {"method": "GET", "path": f"/qemu/{pve.template}/config$"}, times=1, **given)
+    with pytest.raises(PlanBlocked) as refused:
+        await comserv.create()
+    assert [one.code for one in refused.value.findings if one.level == "blocker"] == ["template_unread"]
+    assert (await comserv.created()).result

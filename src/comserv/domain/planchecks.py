@@ -196,7 +196,14 @@ def template_findings(request: VmRequest, facts: PlanFacts) -> Iterator[Finding]
     if row.lock:
         text = f"{title} is locked ({row.lock}), so the clone may have to wait."
         yield _warning("template_locked", text, "Wait until that task has ended, or go on.", "template.vmid")
-    if facts.template_config is None:
+    if facts.template_problem:
+        text = (
+            f"The configuration of {title[0].lower()}{title[1:]} could not be read just now: {facts.template_problem}"
+        )
+        yield _blocker(
+            "template_unread", text, "Try again in a moment: without it nothing would be as asked.", "template.vmid"
+        )
+    elif facts.template_config is None:
         text = f"The configuration of {title[0].lower()}{title[1:]} could not be read: disk, network and cloud-init are not checked."
         yield _warning("template_unread", text, "Give the token VM.Audit on the template.", "template.vmid")
 

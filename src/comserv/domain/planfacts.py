@@ -18,6 +18,7 @@ class PlanFacts:
     """Everything about one server that a plan weighs. None (or a node that a mapping does not name) means: not readable.
 
     template: its row; None where it was not seen. template_missing: the server itself said that there is none.
+    template_problem: why its configuration could not be read just now; empty where it was, or where the token may not.
     nodes, storages: asked live where that was needed, else the picture's are used.
     bridges: node → names of bridges and vnets that a VM can be plugged into there.
     free_vmid: what `/cluster/nextid` said. vmid_taken: whether the request's number is in use.
@@ -39,6 +40,7 @@ class PlanFacts:
     template: Guest | None = None
     template_missing: bool = False
     template_config: GuestConfig | None = None
+    template_problem: str = ""
     rights: Rights | None = None
     bridges: Mapping[str, frozenset[str]] = field(default_factory=dict)
     pools: frozenset[str] | None = None

@@ -82,7 +82,7 @@ class FactsOfServers:
             return Seen(problem=f"{error.title} {error.detail}".strip())
 
     async def template_config(self, guest: Guest, *, fresh: bool = False) -> GuestConfig | None:
-        """None where it cannot be read. Raises GuestMissing."""
+        """None where the token may not read it. Raises ProxmoxError where the server does not tell it now."""
         key = str(guest.key)
         kept = self._configs.get(key)
         if not fresh and kept and monotonic() - kept[0] < KEPT:
@@ -90,9 +90,7 @@ class FactsOfServers:
         try:
             client = (await self._clients.of(guest.key.server)).for_(Purpose.PLAN)
             config = await client.node(guest.node).qemu(guest.key.vmid).config()
-        except GuestMissing:
-            raise
-        except ProxmoxError:
+        except PermissionMissing:
             return None
         self._configs[key] = (monotonic(), config)
         return config
@@ -102,7 +100,7 @@ class FactsOfServers:
         seen = await self.seen(known, fresh=fresh)
         picture = seen.picture or known.picture
         template = next((guest for guest in picture.guests if guest.key.vmid == request.template.vmid), None)
-        config, missing = await self._template(template, seen, fresh)
+        config, missing, problem = await self._template(template, seen, fresh)
         async with self._db.read() as tx:
             reserved = await reservations.every(tx)
             addresses = await guests.known_addresses(tx)
@@ -117,6 +115,7 @@ class FactsOfServers:
             template=template,
             template_missing=missing,
             template_config=config,
+            template_problem=problem,
             rights=seen.rights,
             bridges=seen.bridges,
             pools=_pools(seen, request.pool),
@@ -129,16 +128,18 @@ class FactsOfServers:
             problem=seen.problem,
         )
 
-    async def _template(self, row: Guest | None, seen: Seen, fresh: bool) -> tuple[GuestConfig | None, bool]:
-        """(its configuration, whether the server itself said that there is none)."""
+    async def _template(self, row: Guest | None, seen: Seen, fresh: bool) -> tuple[GuestConfig | None, bool, str]:
+        """(its configuration, whether the server itself said that there is none, why it could not be read just now)."""
         if row is None or seen.problem:
-            return None, row is None and not seen.problem
+            return None, row is None and not seen.problem, ""
         if row.type is not GuestType.QEMU:
-            return None, False
+            return None, False, ""
         try:
-            return await self.template_config(row, fresh=fresh), False
+            return await self.template_config(row, fresh=fresh), False, ""
         except GuestMissing:
-            return None, True
+            return None, True, ""
+        except ProxmoxError as error:
+            return None, False, f"{error.title} {error.detail}".strip()
 
     async def _taken(self, request: VmRequest, seen: Seen) -> bool | None:
         if request.vmid is None or seen.problem:

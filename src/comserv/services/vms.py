@@ -7,7 +7,7 @@ from typing import Any
 
 from comserv.domain.another import worth_repeating
 from comserv.domain.audit import Outcome
-from comserv.domain.errors import PlanBlocked
+from comserv.domain.errors import PlanBlocked, ProxmoxError
 from comserv.domain.guest import Guest, GuestKey, GuestType
 from comserv.domain.hardware import agent_enabled, boot_disk, cores_of, has_cloud_init, memory_mib, network_card
 from comserv.domain.job import Job, JobKind, JobSecret
@@ -87,7 +87,10 @@ class Vms:
         )
 
     async def _template(self, guest: Guest, ask: bool) -> TemplateChoice:
-        config = await self._facts.template_config(guest) if ask else None
+        try:
+            config = await self._facts.template_config(guest) if ask else None
+        except ProxmoxError:  # the form begins without it; the plan says what could not be read
+            config = None
         if config is None:
             return TemplateChoice(guest)
         disk, card = boot_disk(config), network_card(config.get("net0"))
