@@ -125,6 +125,7 @@ FAULTS = (
     Fault("server_down", {"effect": "server_down"}, weight=1, lasting=True),
     Fault("agent_silent", {"effect": "agent_silent"}, _asks_the_agent, 1, lasting=True),
     Fault("storage_full", {"effect": "storage_full"}, _fills_storage, 1, lasting=True),
+    Fault("quorum_lost", {"effect": "quorum_lost"}, weight=0.7, lasting=True),
     Fault("certificate_renewed", {"effect": "certificate_renewed"}, weight=0.7, lasting=True),
 )
 BY_NAME = {fault.name: fault for fault in FAULTS}
