@@ -28,6 +28,7 @@ from comserv.jobs.owner import FolderOwner, Owner
 from comserv.jobs.power import power
 from comserv.jobs.provisioning import provisioning
 from comserv.jobs.removal import removal
+from comserv.jobs.rights import RightsLooks
 from comserv.jobs.sharedowner import SharedOwner
 from comserv.jobs.sweep import Sweeps
 from comserv.jobs.upkeep import keep_up
@@ -67,12 +68,16 @@ async def running(installation: Installation) -> AsyncIterator[None]:
     sweeps = Sweeps(database, installation.clients, settings.sweep_seconds, engine.wake_server)
     owner.watch(sweeps)
     owner.watch(Addresses(database, installation.clients))
+    looks = RightsLooks(database, installation.clients)
+    installation.clients.on_refusal = looks.soon
+    owner.watch(looks)
     kept = timedelta(days=settings.job_retention_days), timedelta(days=settings.audit_retention_days)
     works: dict[str, Callable[[], Awaitable[None]]] = {
         "estate": installation.estate.follow,
         "clients": installation.clients.follow,
         "live": installation.services.live.run,
         "sweeps": sweeps.follow,
+        "rights": looks.follow,
         "upkeep": lambda: keep_up(database, *kept),
     }
     background = [asyncio.create_task(kept_going(name, work), name=name) for name, work in works.items()]

@@ -17,6 +17,7 @@ from comserv.persistence.vault import Vault, load_or_create_key
 from comserv.services.another import Another
 from comserv.services.audit import Audit
 from comserv.services.bundles import Bundles, Surroundings
+from comserv.services.doctor import Doctor
 from comserv.services.estate import Estate
 from comserv.services.finding import Finder
 from comserv.services.guests import Guests
@@ -88,6 +89,7 @@ def wire(settings: Settings) -> Installation:
         live=Live(database),
         loads=loads,
         maintenances=Maintenances(database, estate, clients),
+        doctor=Doctor(database, estate, clients),
     )
     return Installation(settings, database, clients, estate, passwords, sign, services, times)
 

@@ -209,6 +209,9 @@ def test_a_node_that_is_down_is_a_blocker_and_not_chosen() -> None:
 # --- rights -----------------------------------------------------------------------------------------------------------
 
 
+CARDS = ("VM.Config.Network", "VM.Config.Cloudinit")
+
+
 def without(privilege: str) -> Rights:
     return Rights({"/": {name: True for name in EVERYTHING if name != privilege}})
 
@@ -220,9 +223,7 @@ def without(privilege: str) -> Rights:
         ("VM.Allocate", "/vms/101"),
         ("VM.Config.CPU", "/vms/101"),
         ("VM.Config.Memory", "/vms/101"),
-        ("VM.Config.Network", "/vms/101"),
         ("VM.Config.Options", "/vms/101"),
-        ("VM.Config.Cloudinit", "/vms/101"),
         ("VM.Config.Disk", "/vms/101"),
         ("VM.PowerMgmt", "/vms/101"),
         ("Datastore.AllocateSpace", "/storage/local"),
@@ -235,6 +236,22 @@ def test_a_privilege_that_is_missing_is_named_with_its_path(privilege: str, path
     text = the(plan, "rights_missing").text
     assert text == f"The token comserv@pve!manager lacks {privilege} at {path}."
     assert "pveum acl modify" in the(plan, "rights_missing").cure
+
+
+def test_only_what_the_calls_change_is_needed() -> None:
+    """A card that stays as it is is not sent, and cloud-init may be filled in with VM.Config.Network as well."""
+    without_both = Rights({"/": {name: True for name in EVERYTHING if name not in CARDS}})
+    assert codes(make_plan(a_request(), some_facts(rights=without("VM.Config.Network")), NOW)) == set()
+    assert codes(make_plan(a_request(), some_facts(rights=without("VM.Config.Cloudinit")), NOW)) == set()
+    plan = make_plan(a_request(network=Network(vlan=40)), some_facts(rights=without_both), NOW)
+    assert "VM.Config.Cloudinit, VM.Config.Network at /vms/101" in the(plan, "rights_missing").text
+
+
+def test_one_vlan_of_a_bridge_is_enough() -> None:
+    rest = {name: True for name in EVERYTHING if name != "SDN.Use"}
+    bridge = "/sdn/zones/localnetwork/vmbr0"
+    given = Rights({"/": rest, bridge: {"SDN.Use": False}, f"{bridge}/40": {"SDN.Use": True}})
+    assert codes(make_plan(a_request(network=Network(vlan=40)), some_facts(rights=given), NOW)) == set()
 
 
 def test_without_the_right_to_ask_the_agent_the_vm_is_made_and_not_proven() -> None:

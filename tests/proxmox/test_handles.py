@@ -109,7 +109,7 @@ READS: tuple[tuple[Call, str, dict[str, str], Any], ...] = (
     (lambda c: c.cluster.tasks(), "GET /cluster/tasks", {}, []),
     (lambda c: c.storages.list(), "GET /storage", {}, []),
     (lambda c: c.access.rights(), "GET /access/permissions", {}, {}),
-    (lambda c: c.access.token(TokenId("a", "pve", "t")), "GET /access/users/a@pve/token/t", {}, {"expire": 0}),
+    (lambda c: c.access.token(TokenId("a", "pve", "t")), "GET /access/users/a@pve", {}, {"tokens": {"t": {"expire": 0}}}),
 )  # fmt: skip
 ASKED = [*((call, told, sent) for call, told, sent, _ in READS), *CHANGES, *WITHOUT_TASK]
 

@@ -31,7 +31,6 @@ EVERYTHING = [
     "VM.Audit",
     "VM.Clone",
     "VM.Config.CPU",
-    "VM.Config.Cloudinit",
     "VM.Config.Disk",
     "VM.Config.Memory",
     "VM.Config.Network",
@@ -44,7 +43,11 @@ STORAGE = {"type": "storage", "storage": "local", "node": "pve1", "status": "ava
 GUESTS = [{"type": "qemu", "vmid": 100, "node": "pve1", "status": "running"},
           {"type": "qemu", "vmid": 9000, "node": "pve1", "status": "stopped", "template": 1},
           {"type": "lxc", "vmid": 300, "node": "pve1", "status": "running"}]  # fmt: skip
-TOKEN_PATH = f"GET /access/users/{TOKEN.userid}/token/{TOKEN.name}"
+TOKEN_PATH = f"GET /access/users/{TOKEN.userid}"
+
+
+def token_reply(ends: int = 0) -> Answer:
+    return reply({"enable": 1, "expire": 0, "tokens": {TOKEN.name: {"expire": ends, "privsep": 1}}})
 
 
 def good(**changed: Answer) -> dict[str, Answer]:
@@ -52,7 +55,7 @@ def good(**changed: Answer) -> dict[str, Answer]:
     routes: dict[str, Answer] = {
         "domains": reply([{"realm": "pam", "type": "pam"}, {"realm": "pve", "type": "pve"}]),
         "version": reply({"version": "9.1.6", "release": "9.1"}),
-        "token": reply({"expire": 0, "privsep": 1}),
+        "token": token_reply(),
         "permissions": reply({"/": dict.fromkeys(EVERYTHING, 1)}),
         "status": reply(
             [{"type": "cluster", "name": "rack", "quorate": 1}, {"type": "node", "name": "pve1", "online": 1}]
@@ -228,7 +231,8 @@ async def test_a_refused_token_stands_for_four_things_and_the_cure_says_so(
     stage = stages[StageName.TOKEN]
     assert stage.state is StageState.FAILED
     assert stage.proxmox and stage.proxmox.message == "Authentication failed!"
-    assert all(word in stage.cure for word in ("wrong value", "unknown", "expired", "disabled", "pveum user token"))
+    assert all(word in stage.text for word in ("wrong value", "unknown", "expired", "disabled", "never worked"))
+    assert "pveum user token list comserv@pve" in stage.cure and "pveum user list" in stage.cure
     assert stages[StageName.RIGHTS].state is StageState.SKIPPED
 
 
@@ -239,7 +243,7 @@ async def test_a_token_that_may_not_read_about_itself_is_fine(scripted: MakeServ
 
 async def test_a_token_that_ends_soon_is_a_warning(scripted: MakeServer, server_at: MakeRegistered) -> None:
     soon = int((datetime.now(UTC) + timedelta(days=3, hours=1)).timestamp())
-    async with scripted(routes=good(token=reply({"expire": soon, "privsep": 1}))) as server:
+    async with scripted(routes=good(token=token_reply(soon))) as server:
         stage = (await stages_of(server_at(server.address)))[StageName.TOKEN]
     assert stage.state is StageState.WARNING
     assert "in 3 days" in stage.text
@@ -249,7 +253,7 @@ async def test_a_token_that_ends_soon_is_a_warning(scripted: MakeServer, server_
 async def test_a_token_without_rights_is_told_with_the_lines_that_cure_it(
     readable: bool, scripted: MakeServer, server_at: MakeRegistered
 ) -> None:
-    token: Answer = reply({"expire": 0, "privsep": 1}) if readable else DENIED
+    token: Answer = token_reply() if readable else DENIED
     async with scripted(routes=good(permissions=reply({}), token=token)) as server:
         stage = fails_at(await stages_of(server_at(server.address)), StageName.RIGHTS)
     assert "privsep 1" in stage.text and "comserv@pve" in stage.text

@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 from comserv.domain.attention import Attention
 from comserv.domain.audit import AuditEntry, Outcome
 from comserv.domain.certificate import NodeCertificate
+from comserv.domain.cluster import Version
 from comserv.domain.connection import CertificateSeen, Stage, StageName, StageState
+from comserv.domain.doctor import examine
 from comserv.domain.errors import Problem, ProxmoxSaid
 from comserv.domain.gentleness import PACES, Gentleness
 from comserv.domain.guest import (
@@ -30,11 +32,14 @@ from comserv.domain.person import Actor, Person, Role
 from comserv.domain.picture import Health, Node, Picture, Storage
 from comserv.domain.plan import Finding, Level, NodeChoice, Placement, Plan, PlannedCall
 from comserv.domain.power import PowerFacts, possible_actions
+from comserv.domain.pveum import needed_privileges
+from comserv.domain.rights import Rights, RightsSeen
 from comserv.domain.server import Server, ServerState, Tls, TlsMode, TokenId
 from comserv.domain.session import OwnKey
 from comserv.domain.sshkey import read_ssh_key
 from comserv.domain.standing import AddressTrouble, KeptCertificate
 from comserv.domain.task import TaskRow, parse_upid
+from comserv.domain.tokennotes import token_notes
 from comserv.domain.trust import (
     CertificateReview,
     ChangedCertificate,
@@ -47,6 +52,7 @@ from comserv.domain.trust import (
 )
 from comserv.domain.vmrequest import CloudInit, Network, NetworkType, TemplateRef, VmRequest
 from comserv.services.another import Last, Like
+from comserv.services.doctor import DoctorReport
 from comserv.services.guests import Deletion, GuestLive, GuestView
 from comserv.services.load import LoadView
 from comserv.services.overview import Counts, Summary
@@ -523,3 +529,19 @@ SEEN = CertificateSeen(
     "https://lab.example.net:8006", PIN, "CN=lab.example.net", "CN=Proxmox Virtual Environment, OU=PVE Cluster Manager CA",
     "2025-02-12", "2027-02-12", False,
 )  # fmt: skip
+
+
+MAY = frozenset(needed_privileges(Version("9.1.6"))) - {"VM.Clone"}
+
+
+def report(server_id: str, held: frozenset[str] | None) -> DoctorReport:
+    """What the doctor says of a token with these privileges at /, and none of VM.PowerMgmt at /vms/133; None: never looked at."""
+    token = TokenId("comserv", "pve", "manager")
+    if held is None:
+        return DoctorReport(server_id, str(token))
+    one_less = dict.fromkeys(held - {"VM.PowerMgmt"}, True)
+    rights = Rights({"/": dict.fromkeys(held, True), "/vms/133": one_less} if held else {})
+    seen = RightsSeen(ago(minutes=2), str(token), "9.1.6", rights)
+    return DoctorReport(
+        server_id, str(token), seen.as_of, False, "9.1.6", examine(seen, None, token), token_notes(seen, token, NOW)
+    )

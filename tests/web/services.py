@@ -60,6 +60,7 @@ class Told:
     keys: tuple[Any, ...] = estate.KEYS
     like: Any = estate.LIKE
     last: Any = None
+    may: frozenset[str] | None = estate.MAY
     retry_needs: tuple[str, ...] = ()
     review: Any = estate.REVIEW
     offers: Any = estate.OFFERS
@@ -116,6 +117,19 @@ class FakeSessions(_Told):
 
     async def sign_out(self, token: str) -> None:
         self.told.signed_in = False
+
+
+class FakeDoctor(_Told):
+    async def get(self, actor: Actor, server_id: str) -> Any:
+        actor.require(Action.SEE)
+        return estate.report(server_id, self.told.may)
+
+    async def look(self, actor: Actor, server_id: str) -> Any:
+        actor.require(Action.TEST_SERVER)
+        self.told.asked.append(("doctor", server_id))
+        if server_id == "backup":
+            raise ServerUnreachable("No route to host.", server=server_id)
+        return estate.report(server_id, self.told.may)
 
 
 class FakeGuests(_Told):
@@ -507,5 +521,6 @@ def services(told: Told) -> Services:
             bundles=FakeBundles(told),
             loads=FakeLoads(told),
             maintenances=FakeMaintenances(told),
+            doctor=FakeDoctor(told),
         ),
     )

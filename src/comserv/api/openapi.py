@@ -9,7 +9,21 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from comserv.api.replies import PREFIX
-from comserv.api.shapes import audit, guest, job, load, outage, overview, person, plan, problem, server, trust, vm
+from comserv.api.shapes import (
+    audit,
+    doctor,
+    guest,
+    job,
+    load,
+    outage,
+    overview,
+    person,
+    plan,
+    problem,
+    server,
+    trust,
+    vm,
+)
 
 DESCRIPTION = """\
 Virtual machines on any number of Proxmox VE servers: look, plan, create, change, switch, delete.
@@ -34,7 +48,7 @@ TAGS = [
     {"name": "audit", "description": "Who changed or tried what."},
 ]
 
-SHAPES = (audit, guest, job, load, outage, overview, person, plan, problem, server, trust, vm)
+SHAPES = (audit, doctor, guest, job, load, outage, overview, person, plan, problem, server, trust, vm)
 
 
 def shapes() -> list[type[msgspec.Struct]]:

@@ -67,7 +67,7 @@ def problem_of(error: domain.ComservError, request_id: str = "") -> Problem:
     problem.status, problem.request_id = status_of(error), request_id
     if isinstance(error, domain.Invalid):
         problem.fields = error.fields
-    if isinstance(error, domain.PlanBlocked):
+    if isinstance(error, domain.PlanBlocked | domain.RightsMissing):
         problem.findings = [Finding.of(finding) for finding in error.findings]
     if isinstance(error, domain.ConnectionTestFailed):
         problem.stages = [Stage.of(stage) for stage in error.stages]

@@ -13,6 +13,7 @@ from comserv.api.problems import problem_of, request_id_of
 from comserv.api.replies import PREFIX, answers, nothing, reply
 from comserv.api.route import Given, Route, ServerId, Who
 from comserv.api.serverbody import LookAt, MaintenanceBody, ServerBody, ServerPatch
+from comserv.api.shapes.doctor import Doctor
 from comserv.api.shapes.load import ServerLoad
 from comserv.api.shapes.outage import Outage
 from comserv.api.shapes.problem import Stage
@@ -148,3 +149,15 @@ async def test_server(
 ) -> Response:
     """The connection test, stage by stage; kept as the last test."""
     return await _stages(request, services.servers.test(who, server_id))
+
+
+@router.get("/{server_id}/doctor", **answers(Doctor, 404, needs=Action.SEE))
+async def get_doctor(who: Who, services: Given, server_id: ServerId) -> Response:
+    """What the server's token may do, feature by feature, with the lines that mend the rest; from the last look."""
+    return reply(Doctor.of(await services.doctor.get(who, server_id)))
+
+
+@router.post("/{server_id}/doctor", **answers(Doctor, 404, 409, 502, 503, needs=Action.TEST_SERVER))
+async def look_again(who: Who, services: Given, server_id: ServerId) -> Response:
+    """The same after another look at the server."""
+    return reply(Doctor.of(await services.doctor.look(who, server_id)))

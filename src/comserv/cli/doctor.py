@@ -161,7 +161,7 @@ def _server(view: "ServerView") -> Check:
 
 
 def doctor(json: Json = False) -> None:
-    """Look this installation over, and say what to do."""
+    """Look this installation over, and say what to do. For the rights on a server: comserv server doctor SERVER."""
     chosen = settings()
     checks = check_files(chosen)
     checks += check_inside() if chosen.data_dir.is_dir() or not chosen.embedded else []

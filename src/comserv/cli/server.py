@@ -29,6 +29,7 @@ from comserv.cli.output import (
 from comserv.cli.serverload import show_load
 from comserv.cli.times import when
 
+DOCTOR_TONES = {"blocked": "red", "partly": "yellow", "works": "green"}
 app = typer.Typer(help="Proxmox VE installations, each a single node or a cluster.", no_args_is_help=True)
 
 ServerId = Annotated[str, typer.Argument(metavar="SERVER", help="The server's id.")]
@@ -284,6 +285,44 @@ def test(server_id: ServerId, json: Json = False) -> None:
         print_json({"stages": stages, "passed": passed})
     if not passed:
         raise typer.Exit(Exit.CONFLICT)
+
+
+@app.command("doctor")
+def doctor(
+    server_id: ServerId,
+    again: Annotated[bool, typer.Option("--again", help="Look again first; needs the role admin.")] = False,
+    json: Json = False,
+) -> None:
+    """What the server's token may do, and the lines that give it what is missing."""
+
+    async def work(client: Client) -> dict[str, Any]:
+        path = f"/servers/{server_id}/doctor"
+        return await client.post(path) if again else await client.get(path)
+
+    found = speak(work)
+    print_json(found) if json else show_doctor(found)
+    if found["needs_attention"]:
+        raise typer.Exit(Exit.CONFLICT)
+
+
+def show_doctor(found: dict[str, Any]) -> None:
+    if found["as_of"] is None:
+        say(
+            f"The rights of {found['token_id']} were not looked at yet: comserv server doctor {found['server']} --again"
+        )
+        return
+    say(f"What {found['token_id']} may do on {found['server']}, looked at {ago(found['as_of'])}:")
+    order = ("blocked", "partly", "works")
+    for feature in sorted(found["features"], key=lambda one: order.index(one["state"])):
+        line = f"{feature['state']:<8} {feature['title']}"
+        console().print(line, style=DOCTOR_TONES[feature["state"]], markup=False)
+        if feature["reason"]:
+            say(f"         {feature['reason']}")
+    for note_ in found["notes"]:
+        say(f"{note_['level']}: {note_['text']} {note_['cure']}".rstrip())
+    if found["lines"]:
+        say("\nRun as root on the server, then look again (--again):")
+        say("\n".join(found["lines"]))
 
 
 def _edit(server_id: str, body: dict[str, Any], json: bool) -> None:

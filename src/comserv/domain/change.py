@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from comserv.domain.errors import Invalid
+from comserv.domain.features import FeatureId
 from comserv.domain.fields import Fields
 from comserv.domain.guest import GuestConfig, GuestType
 from comserv.domain.hardware import cores_of, memory_mib
@@ -64,6 +65,15 @@ def to_mapping(change: ChangeRequest) -> dict[str, Any]:
         "start_on_boot": change.start_on_boot,
     }
     return {name: value for name, value in values.items() if value is not None}
+
+
+def features_of(change: ChangeRequest) -> tuple[FeatureId, ...]:
+    """What the server's token has to be allowed for it."""
+    features = [FeatureId.CHANGE_CPU] if change.cpu_cores is not None else []
+    features += [FeatureId.CHANGE_MEMORY] if change.memory_mb is not None else []
+    others = (change.name, change.tags, change.notes, change.start_on_boot)
+    features += [FeatureId.CHANGE_OPTIONS] if any(value is not None for value in others) else []
+    return tuple(features)
 
 
 def differing(change: ChangeRequest, type: GuestType, config: GuestConfig) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ ComservError
 ├── NotFound                    there is no such server, guest, job, person, token
 ├── Conflict                    it is there, but its state forbids this
 │   ├── FewerRights             a token that is to replace another may do less than that
+│   └── RightsMissing           the server's token lacks a right for it, as is known before anything is sent; `findings`
 ├── Invalid                     what was asked for cannot be understood; `fields` says where
 │   ├── PlanBlocked             the plan has blockers; `findings`
 │   ├── SecretsMissing          a retry needs secrets anew; `names`
@@ -155,6 +156,17 @@ class FewerRights(Conflict):
 
     Give it the same rights, or say that fewer are enough.
     """
+
+
+class RightsMissing(Conflict):
+    """The API token of {server} may not do this; nothing was sent.
+
+    Run the lines that are shown as root on the server, then look again on its page under “What the token may do”.
+    """
+
+    def __init__(self, findings: Sequence[Any], *, server: str, cure: str = "") -> None:
+        self.findings = tuple(findings)
+        super().__init__(" ".join(finding.text for finding in findings), cure=cure, server=server)
 
 
 class Invalid(ComservError):

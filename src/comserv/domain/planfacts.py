@@ -9,7 +9,7 @@ from comserv.domain.guest import Guest, GuestConfig, GuestStatus, KnownAddress
 from comserv.domain.maintenance import Maintenance
 from comserv.domain.picture import Health, Node, Picture, Storage
 from comserv.domain.reservation import Reservation
-from comserv.domain.rights import Rights
+from comserv.domain.rights import Rights, RightsSeen
 from comserv.domain.units import GIB, MIB
 
 
@@ -20,6 +20,7 @@ class PlanFacts:
     template: its row; None where it was not seen. template_missing: the server itself said that there is none.
     template_problem: why its configuration could not be read just now; empty where it was, or where the token may not.
     nodes, storages: asked live where that was needed, else the picture's are used.
+    rights: of the token, as they are now. seen: the last look at what stands behind them, None before the first one.
     bridges: node → names of bridges and vnets that a VM can be plugged into there.
     free_vmid: what `/cluster/nextid` said. vmid_taken: whether the request's number is in use.
     reservations: of all our active jobs, on every server. addresses: of all servers' guests.
@@ -42,6 +43,7 @@ class PlanFacts:
     template_config: GuestConfig | None = None
     template_problem: str = ""
     rights: Rights | None = None
+    seen: RightsSeen | None = None
     bridges: Mapping[str, frozenset[str]] = field(default_factory=dict)
     pools: frozenset[str] | None = None
     free_vmid: int | None = None

@@ -1,45 +1,58 @@
-"""Which privileges a creation needs, at which paths, and which of them the token lacks."""
+"""Which privileges the calls of a creation need, at which paths, and which of them the token lacks, with the lines that mend it."""
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
-from comserv.domain.hardware import disks
-from comserv.domain.plan import Decision, Finding, Level
+from comserv.domain.cluster import Version
+from comserv.domain.doctor import lacking_words
+from comserv.domain.features import AGENT, Need, Where, config_needs
+from comserv.domain.guest import GuestConfig
+from comserv.domain.hardware import disks, network_card
+from comserv.domain.mending import Mend, Missing, mend
+from comserv.domain.plan import Decision, Finding, Level, PlannedCall
 from comserv.domain.planfacts import PlanFacts
-from comserv.domain.provisioning import grow_parameters
+from comserv.domain.provisioning import planned_calls
+from comserv.domain.rights import RightsSeen
+from comserv.domain.server import parse_token_id
 from comserv.domain.vmrequest import VmRequest
 
-_ROLES = {"Datastore.": "PVEDatastoreUser", "SDN.": "PVESDNUser", "VM.Clone": "PVETemplateUser", "VM.": "PVEVMAdmin"}
+BEFORE_ANY_LOOK = datetime.fromtimestamp(0, UTC)
+LOCAL_ZONE = "/sdn/zones/localnetwork"
 
 
-def needed_privileges(
-    request: VmRequest, facts: PlanFacts, decision: Decision
-) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], str]]:
-    """(paths of which one has to give it, privileges, field), as Proxmox checks them (semantics section 5)."""
-    new = (f"/vms/{decision.vmid}" if decision.vmid is not None else "/vms",)
+@dataclass(frozen=True)
+class Needed:
+    """paths: of which one has to give it; the first is named where none does. field: of the request."""
+
+    paths: tuple[str, ...]
+    need: Need
+    field: str
+
+
+def needed_privileges(request: VmRequest, facts: PlanFacts, decision: Decision) -> Iterator[Needed]:
+    """As Proxmox checks them (semantics section 5), for exactly the calls that the plan shows."""
+    new = (f"/vms/{decision.vmid}" if decision.vmid is not None else "/vms/new",)
     new = (*new, f"/pool/{request.pool}") if request.pool else new
-    yield (f"/vms/{decision.template_vmid}",), ("VM.Clone",), "template.vmid"
-    config = ["VM.Config.CPU", "VM.Config.Memory", "VM.Config.Network", "VM.Config.Options"]
-    config += ["VM.Config.Cloudinit"] if _cloud_init(request) else []
-    config += ["VM.Config.Disk"] if _grows(request, facts, decision) else []
-    config += ["VM.PowerMgmt"] if request.start_after_creation else []
-    yield new, ("VM.Allocate", *config), "server"
+    yield Needed((f"/vms/{decision.template_vmid}",), Need(Where.TEMPLATE, "VM.Clone"), "template.vmid")
+    for privilege in ("VM.Allocate", "VM.Audit"):
+        yield Needed(new, Need(Where.NEW, privilege), "server")
+    for call in planned_calls(request, decision, facts.template_config):
+        for need in _needs_of(call):
+            yield Needed(new, need, "server")
     for storage in sorted(_storages(facts, decision)):
-        yield (f"/storage/{storage}",), ("Datastore.AllocateSpace",), "storage"
-    if re.fullmatch(r"vmbr\d+", decision.bridge):
-        yield (f"/sdn/zones/localnetwork/{decision.bridge}",), ("SDN.Use",), "network.bridge"
+        yield Needed((f"/storage/{storage}",), Need(Where.DISKS, "Datastore.AllocateSpace"), "storage")
+    for paths in dict.fromkeys(_networks(request, facts, decision)):
+        yield Needed(paths, Need(Where.BRIDGE, "SDN.Use"), "network.bridge")
 
 
-def _cloud_init(request: VmRequest) -> bool:
-    return bool(
-        request.cloud_init.user or request.cloud_init.password or request.cloud_init.ssh_keys or request.static_address
-    )
-
-
-def _grows(request: VmRequest, facts: PlanFacts, decision: Decision) -> bool:
-    if facts.template_config is None:
-        return request.disk_gb is not None
-    return grow_parameters(request, decision, facts.template_config) is not None
+def _needs_of(call: PlannedCall) -> Iterator[Need]:
+    if call.path.endswith("/config"):
+        yield from config_needs(call.parameters, Where.NEW)
+    elif call.path.endswith("/resize"):
+        yield Need(Where.NEW, "VM.Config.Disk")
+    elif "/status/" in call.path:
+        yield Need(Where.NEW, "VM.PowerMgmt")
 
 
 def _storages(facts: PlanFacts, decision: Decision) -> set[str]:
@@ -50,6 +63,22 @@ def _storages(facts: PlanFacts, decision: Decision) -> set[str]:
     return {storage for storage in found | {decision.storage} if storage}
 
 
+def _networks(request: VmRequest, facts: PlanFacts, decision: Decision) -> Iterator[tuple[str, ...]]:
+    """The networks of the template's cards, which the clone takes over, and the one that is chosen."""
+    if decision.bridge:
+        yield _network_paths(facts, decision.bridge, request.network.vlan)
+    config = facts.template_config or GuestConfig({}, "")
+    for number in range(32):
+        if (card := network_card(config.get(f"net{number}"))) and card.bridge:
+            yield _network_paths(facts, card.bridge, None)
+
+
+def _network_paths(facts: PlanFacts, bridge: str, vlan: int | None) -> tuple[str, ...]:
+    known = {one.name: one.path for one in facts.seen.bridges} if facts.seen else {}
+    path = known.get(bridge, f"{LOCAL_ZONE}/{bridge}")
+    return (path, f"{path}/{vlan}") if vlan else (path,)
+
+
 def rights_findings(request: VmRequest, facts: PlanFacts, decision: Decision | None) -> Iterator[Finding]:
     rights = facts.rights
     if rights is None or decision is None:
@@ -57,42 +86,50 @@ def rights_findings(request: VmRequest, facts: PlanFacts, decision: Decision | N
             text = f"The rights of the token of {facts.name} could not be read."
             yield Finding(Level.NOTE, "rights_unknown", text, "Test the server on its page.", "server")
         return
+    lacking: dict[str, list[Missing]] = {}
+    for needed in needed_privileges(request, facts, decision):
+        held = frozenset[str]().union(*(rights.at(path) for path in needed.paths))
+        if not needed.need.met_by(held):
+            lacking.setdefault(needed.field, []).append(
+                Missing(needed.need.where, needed.paths[0], needed.need.privilege, needed.need.instead)
+            )
     if rights.none_at_all:
-        text = f"The token{_token(facts)} has no rights of its own."
-        cure = (
-            "With privsep a token may do what its user and the token itself are allowed: give it a role on the server."
-        )
-        yield Finding(Level.BLOCKER, "rights_missing", text, cure, "server")
+        text = f"The token{_token(facts)} has no rights of its own: with privsep it may do what its user and itself are given."
+        everything = [one for missing in lacking.values() for one in missing]
+        yield Finding(Level.BLOCKER, "rights_missing", text, _cure(facts, everything), "server")
         return
-    for paths, privileges, field in needed_privileges(request, facts, decision):
-        held = frozenset[str]().union(*(rights.at(path) for path in paths))
-        lacking = tuple(sorted(set(privileges) - held))
-        if lacking:
-            yield _lacking(facts, paths[0], lacking, field)
+    for field, missing in lacking.items():
+        text = f"{lacking_words(missing, facts.token_id)}."
+        yield Finding(Level.BLOCKER, "rights_missing", text, _cure(facts, missing), field)
     yield from _agent(request, facts, decision)
 
 
-def _lacking(facts: PlanFacts, path: str, lacking: tuple[str, ...], field: str) -> Finding:
-    text = f"The token{_token(facts)} lacks {', '.join(lacking)} at {path}."
-    role = next(role for prefix, role in _ROLES.items() if lacking[0].startswith(prefix))
-    token = facts.token_id or "USER@REALM!TOKENID"
-    cure = f"Run on the server: pveum acl modify {path} --tokens '{token}' --roles {role} (with privsep the user needs it too)."
-    return Finding(Level.BLOCKER, "rights_missing", text, cure, field)
+def _cure(facts: PlanFacts, missing: Iterable[Missing]) -> str:
+    lines = _mend(facts, tuple(dict.fromkeys(missing))).text
+    return f"Run as root on the server:\n{lines}" if lines else "Give it to the token on the server."
+
+
+def _mend(facts: PlanFacts, missing: tuple[Missing, ...]) -> Mend:
+    """From the last look, with the rights as they are now; before the first look nothing is known of the role."""
+    if not facts.token_id or facts.rights is None:
+        return Mend()
+    seen = facts.seen or RightsSeen(BEFORE_ANY_LOOK, facts.token_id)
+    version = facts.known_version or Version(seen.version)
+    return mend(replace(seen, rights=facts.rights), parse_token_id(facts.token_id), missing, version)
 
 
 def _agent(request: VmRequest, facts: PlanFacts, decision: Decision) -> Iterator[Finding]:
     """Without it the creation works, and only the proof does not. Before 9 the privilege was VM.Monitor."""
-    rights, path = facts.rights, f"/vms/{decision.vmid}" if decision.vmid is not None else "/vms"
+    rights, path = facts.rights, f"/vms/{decision.vmid}" if decision.vmid is not None else "/vms/new"
     if rights is None or not decision.agent or not request.start_after_creation:
         return
     held = rights.at(path) | (rights.at(f"/pool/{request.pool}") if request.pool else frozenset())
-    version = facts.known_version
-    needed = version.agent_privilege if version else "VM.GuestAgent.Audit"
-    if not held & {needed, "VM.GuestAgent.Unrestricted"}:
-        text = f"The token{_token(facts)} lacks {needed} at {path}, so the address cannot be proven."
-        token = facts.token_id or "USER@REALM!TOKENID"
-        cure = f"Run on the server: pveum acl modify {path} --tokens '{token}' --roles PVEVMAdmin."
-        yield Finding(Level.WARNING, "agent_unreadable", text, cure, "enable_qemu_agent")
+    version = facts.known_version or Version("")
+    for need in AGENT:
+        if need.applies_to(version) and not need.met_by(held):
+            text = f"The token{_token(facts)} lacks {need.privilege} at {path}, so the address cannot be proven."
+            cure = _cure(facts, [Missing(need.where, path, need.privilege, need.instead)])
+            yield Finding(Level.WARNING, "agent_unreadable", text, cure, "enable_qemu_agent")
 
 
 def _token(facts: PlanFacts) -> str:

@@ -5,41 +5,20 @@ from datetime import datetime
 from shlex import quote
 
 from comserv.domain.cluster import Version
+from comserv.domain.features import TODAY, privileges_of
+from comserv.domain.mending import ROLE, role_add
 from comserv.domain.server import TokenId
 
-ROLE = "Comserv"
 USUAL_TOKEN = TokenId("comserv", "pve", "manager")
-PRIVILEGES = (
-    "Datastore.AllocateSpace",
-    "Datastore.Audit",
-    "Pool.Audit",
-    "SDN.Use",
-    "Sys.Audit",
-    "VM.Allocate",
-    "VM.Audit",
-    "VM.Clone",
-    "VM.Config.CPU",
-    "VM.Config.Cloudinit",
-    "VM.Config.Disk",
-    "VM.Config.Memory",
-    "VM.Config.Network",
-    "VM.Config.Options",
-    "VM.PowerMgmt",
-)
 
 
 def needed_privileges(version: Version) -> tuple[str, ...]:
     """All that Comserv makes use of and nothing more; the guest agent's differs before 9."""
-    return tuple(sorted((*PRIVILEGES, version.agent_privilege)))
+    return privileges_of(TODAY, version)
 
 
 def role_line(version: Version) -> str:
-    return f'pveum role add {ROLE} --privs "{" ".join(needed_privileges(version))}"'
-
-
-def role_modify_line(lacking: tuple[str, ...]) -> str:
-    """Adds what is missing to the role that is there."""
-    return f'pveum role modify {ROLE} --append 1 --privs "{" ".join(lacking)}"'
+    return role_add(needed_privileges(version))
 
 
 def user_line(token: TokenId) -> str:

@@ -310,16 +310,18 @@ _RULES = (
     ),
     _Rule(
         "permission_missing",
-        r"permission check failed \((?P<path>[^,)]+), (?P<privilege>[^)]+)\)",
+        r"permission check failed \((?P<path>[^,)]+), (?P<any>(?P<privilege>[\w.]+)[^)]*)\)",
         "{doing} failed: the API token lacks a right.",
-        "Needed is {privilege} at {path}.",
-        "Give the token that privilege there, then try again.",
+        "Needed is {any} at {path}.",
+        "Give the token {privilege} there, then try again. Where it has our role already, this line does it, run as root on "
+        'the server: pveum role modify Comserv --append 1 --privs "{privilege}". The page of {server} has the exact lines '
+        "under “What the token may do”.",
     ),
     _Rule(
         "permission_missing",
         r"permission check failed",
         "{doing} failed: the API token lacks a right.",
         "Proxmox does not say which.",
-        "Test the server on its page: the doctor names the rights that are missing.",
+        "Look at “What the token may do” on the page of {server}: it names the rights that are missing.",
     ),
 )

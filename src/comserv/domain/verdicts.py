@@ -8,8 +8,9 @@ from comserv.domain.cluster import ClusterStatus, Version
 from comserv.domain.connection import CertificateSeen, StageState
 from comserv.domain.errors import ProxmoxSaid
 from comserv.domain.guest import Guest, GuestType
+from comserv.domain.mending import role_append
 from comserv.domain.picture import Node, Storage
-from comserv.domain.pveum import acl_lines, needed_privileges, role_line, role_modify_line
+from comserv.domain.pveum import acl_lines, needed_privileges, role_line
 from comserv.domain.rights import Rights, TokenFacts
 from comserv.domain.server import SUPPORTED_BELOW, SUPPORTED_FROM, TokenId
 
@@ -92,7 +93,7 @@ def judge_rights(rights: Rights, token: TokenId, version: Version, facts: TokenF
     everywhere = {privilege for given in rights.paths.values() for privilege in given}
     lacking = tuple(sorted(set(needed_privileges(version)) - everywhere))
     if lacking:
-        cure = "\n".join((role_modify_line(lacking), *acl_lines(token)))
+        cure = "\n".join((role_append(lacking), *acl_lines(token)))
         return warning(f"The token lacks {', '.join(lacking)}; what needs them will be refused.", cure)
     partly = tuple(p for p in needed_privileges(version) if p not in rights.at("/"))
     if partly:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable
 
 from comserv.domain.errors import ServerInMaintenance
 from comserv.domain.server import Server
@@ -24,6 +25,8 @@ class Clients:
         self._old: set[Client] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self._making = asyncio.Lock()
+        self.on_refusal: Callable[[str], None] = lambda _server: None
+        """Told the server's id when Proxmox refused a change for a right that is missing."""
 
     async def of(self, server_id: str) -> Client:
         """Raises NotFound, and ServerInMaintenance."""
@@ -39,7 +42,9 @@ class Clients:
         async with self._db.read() as tx:
             server = await servers.get(tx, server_id)
             secret = await servers.token_secret(tx, server_id)
-        client = self._clients[server_id] = Client(server, secret, meter=self.meter(server_id))
+        client = self._clients[server_id] = Client(
+            server, secret, meter=self.meter(server_id), on_refusal=lambda refused: self.on_refusal(refused)
+        )
         return client
 
     def meter(self, server_id: str) -> Meter:

@@ -17,6 +17,7 @@ class Topic(StrEnum):
     SERVER = "server"
     PICTURE = "picture"
     HEALTH = "health"
+    RIGHTS = "rights"
     GUEST = "guest"
     PERSON = "person"
     AUDIT = "audit"

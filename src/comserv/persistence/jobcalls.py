@@ -1,6 +1,7 @@
 """The calls behind a job, as they were sent: parameters without secrets, and what came back."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import insert, select
@@ -9,7 +10,7 @@ from comserv.domain.job import CallRecord
 from comserv.domain.page import Page
 from comserv.persistence.database import Transaction
 from comserv.persistence.paging import check_limit, decode_cursor, encode_cursor, page_of
-from comserv.persistence.tables import job_calls, job_steps
+from comserv.persistence.tables import job_calls, job_steps, jobs
 
 
 async def record(tx: Transaction, job_id: str, calls: Iterable[CallRecord]) -> None:
@@ -40,6 +41,16 @@ async def of_others(tx: Transaction, job_id: str, upids: Sequence[str]) -> froze
             mine = mine.where(job_calls.c.method != "GET")
         found |= {row.upid for row in await tx.execute(mine)} if upids else set()
     return frozenset(found)
+
+
+async def without_task(tx: Transaction, server: str, since: datetime) -> tuple[datetime, ...]:
+    """When changing calls to a server were sent since then of which no task is known: one may have been begun all the same."""
+    statement = (
+        select(job_calls.c.at)
+        .join(jobs, jobs.c.id == job_calls.c.job)
+        .where(jobs.c.server == server, job_calls.c.at > since, job_calls.c.method != "GET", job_calls.c.upid == "")
+    )
+    return tuple([row.at for row in await tx.execute(statement)])
 
 
 async def page(tx: Transaction, job_id: str, *, limit: int = 200, cursor: str | None = None) -> Page[CallRecord]:

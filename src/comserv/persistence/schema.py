@@ -14,7 +14,7 @@ from comserv.domain.errors import ConfigurationError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest version script; a test holds it equal."""
 
 LOCK = 0x636F6D73657276  # "comserv": an advisory lock of PostgreSQL

@@ -150,6 +150,14 @@ health = Table(
     "health", metadata, _server(), Column("payload", Json, nullable=False), Column("at", Time, nullable=False)
 )
 
+rights = Table(
+    "rights",
+    metadata,
+    _server(),
+    Column("as_of", Time, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+)
+
 addresses = Table(
     "addresses",
     metadata,

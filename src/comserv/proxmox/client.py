@@ -1,6 +1,6 @@
 """The client of one server. The API's path decides the shape: `client.node("pve1").qemu(105).clone(newid=…)`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from datetime import UTC, datetime
 from types import TracebackType
@@ -31,11 +31,18 @@ class Client:
     """
 
     def __init__(
-        self, server: Server, secret: str, timeouts: Timeouts | None = None, meter: Meter | None = None
+        self,
+        server: Server,
+        secret: str,
+        timeouts: Timeouts | None = None,
+        meter: Meter | None = None,
+        on_refusal: Callable[[str], None] | None = None,
     ) -> None:
+        """on_refusal: told the server's id when a change was refused for a right that is missing."""
+        self._on_refusal = on_refusal
         self._connections, self._limits = Connections(server, secret, timeouts), Limits(server.pace)
         self.meter = meter or Meter()
-        self._exchange = Exchange(self._connections, self._limits, meter=self.meter)
+        self._exchange = Exchange(self._connections, self._limits, meter=self.meter, on_refusal=on_refusal)
 
     async def __aenter__(self) -> Self:
         return self
@@ -52,7 +59,15 @@ class Client:
     def observed(self, observer: Observer, secrets: Iterable[str] = ()) -> "Client":
         """A light view for a job that reports each call to `observer`; `secrets` are masked wherever they stand in a record."""
         return self._viewed(
-            Exchange(self._connections, self._limits, observer, secrets, meter=self.meter, purpose=Purpose.JOB)
+            Exchange(
+                self._connections,
+                self._limits,
+                observer,
+                secrets,
+                meter=self.meter,
+                purpose=Purpose.JOB,
+                on_refusal=self._on_refusal,
+            )
         )
 
     def for_(self, purpose: Purpose) -> "Client":

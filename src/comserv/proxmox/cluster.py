@@ -54,6 +54,20 @@ class StatusRow(msgspec.Struct):
     ip: str = ""
 
 
+class NodeRow(msgspec.Struct):
+    """A row of /nodes (recording 05), which are told to everybody."""
+
+    node: str
+    status: str = ""
+
+
+class VnetRow(msgspec.Struct):
+    """A row of /cluster/sdn/vnets, of those that the token may see (the API schema)."""
+
+    vnet: str
+    zone: str = ""
+
+
 class VersionRow(msgspec.Struct):
     """/version (recording 01 version)."""
 
@@ -114,6 +128,16 @@ class Cluster:
         """Some 25 tasks of all nodes, running and ended; an older one is only in its node's list."""
         rows = await self._exchange.get("/cluster/tasks", list[TaskRecord])
         return tuple(task_row(self._exchange.server_id, row) for row in rows)
+
+    async def nodes(self) -> tuple[str, ...]:
+        """Names of the nodes that are online."""
+        rows = await self._exchange.get("/nodes", list[NodeRow])
+        return tuple(sorted(row.node for row in rows if row.status == "online"))
+
+    async def vnets(self) -> tuple[tuple[str, str], ...]:
+        """Virtual networks with their zones."""
+        rows = await self._exchange.get("/cluster/sdn/vnets", list[VnetRow])
+        return tuple(sorted((row.vnet, row.zone) for row in rows))
 
     async def version(self) -> Version:
         row = await self._exchange.get("/version", VersionRow)

@@ -24,6 +24,7 @@ from comserv.domain.errors import (
     TokenRefused,
     VmidTaken,
 )
+from comserv.domain.mending import refusal_cure
 from comserv.domain.task import TaskStatus
 from comserv.proxmox.decoding import decode_refusal
 
@@ -105,6 +106,15 @@ def permission_missing(said: ProxmoxSaid, server: str) -> PermissionMissing:
     found = PERMISSION.search(said.message)
     facts = {"path": found["path"], "privileges": tuple(found["privileges"].split("|"))} if found else {}
     return PermissionMissing(server=server, said=said, **facts)
+
+
+def with_cure(error: PermissionMissing, server: str) -> PermissionMissing:
+    """The same refusal with the line that gives what Proxmox names; its page on the server has all of them."""
+    if "path" not in error.facts:
+        return error
+    cure = refusal_cure(error.facts["path"], error.facts["privileges"], server)
+    facts = {name: value for name, value in error.facts.items() if name != "server"}
+    return PermissionMissing(error.detail, cure=cure, server=error.server, said=error.proxmox, **facts)
 
 
 def refused(said: ProxmoxSaid, server: str) -> RequestRefused:

@@ -1,7 +1,7 @@
 """One call and its answer, with all that stands around it: limits, one more try for reads, records for an observer,
 errors in the words of the domain, and replies decoded."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,14 +10,14 @@ from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 
-from comserv.domain.errors import OutcomeUnknown, ProxmoxError, ReplyUnreadable, ServerUnreachable
+from comserv.domain.errors import OutcomeUnknown, PermissionMissing, ProxmoxError, ReplyUnreadable, ServerUnreachable
 from comserv.domain.job import CallRecord
 from comserv.domain.load import Purpose
 from comserv.domain.task import Upid, parse_upid
 from comserv.proxmox.connections import Connections
 from comserv.proxmox.decoding import Envelope, decode
 from comserv.proxmox.encoding import Call, Parameters, masked, masked_text
-from comserv.proxmox.errors import Reply, error_of, unreadable
+from comserv.proxmox.errors import Reply, error_of, unreadable, with_cure
 from comserv.proxmox.limits import Limits
 from comserv.proxmox.meter import Meter
 
@@ -47,8 +47,10 @@ class Exchange:
         *,
         meter: Meter | None = None,
         purpose: Purpose = Purpose.PAGE,
+        on_refusal: Callable[[str], None] | None = None,
     ) -> None:
-        self._connections, self._limits = connections, limits
+        """on_refusal: told the server's id when a change was refused for a right that is missing."""
+        self._connections, self._limits, self._on_refusal = connections, limits, on_refusal
         self._observer, self._own_secrets = observer, tuple(secrets)
         self._meter, self._purpose = meter or Meter(), purpose
 
@@ -114,6 +116,10 @@ class Exchange:
         error = error_of(self._without_secrets(reply), self.server_id, call.changes)
         await self._record(call, at, began, reply, "")
         if error:
+            if isinstance(error, PermissionMissing):
+                error = with_cure(error, self.server_id)
+                if call.changes and self._on_refusal:
+                    self._on_refusal(self.server_id)
             raise error
         return reply
 

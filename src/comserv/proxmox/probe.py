@@ -15,6 +15,7 @@ from comserv.domain.load import Purpose
 from comserv.domain.reaching import judge_error, judge_no_proxmox, product_at
 from comserv.domain.rights import TokenFacts
 from comserv.domain.server import Server
+from comserv.domain.tokenrefused import NEVER_WORKED, TokenKnown, Worked, how_to_check, why_refused
 from comserv.domain.verdicts import (
     Verdict,
     failed,
@@ -59,12 +60,15 @@ async def probe(
     timeouts: Timeouts | None = None,
     now: Callable[[], datetime] = utc_now,
     meter: Meter | None = None,
+    worked: Worked = NEVER_WORKED,
 ) -> AsyncIterator[Stage]:
-    """All stages of StageName, in order, each as soon as it ended. After a failed one the rest are skipped.
+    """worked: what is known of this token from before, so that a refusal can be narrowed by it.
+
+    All stages of StageName, in order, each as soon as it ended. After a failed one the rest are skipped.
 
     Nothing is changed on the server. Raises nothing of its own: what goes wrong is a stage.
     """
-    test = _Test(server, secret, timeouts or Timeouts(), now, meter or Meter())
+    test = _Test(server, secret, timeouts or Timeouts(), now, worked, meter or Meter())
     stopped = False
     try:
         for name in StageName:
@@ -84,9 +88,15 @@ class _Test:
     """What the stages find out for each other."""
 
     def __init__(
-        self, server: Server, secret: str, timeouts: Timeouts, now: Callable[[], datetime], meter: Meter
+        self,
+        server: Server,
+        secret: str,
+        timeouts: Timeouts,
+        now: Callable[[], datetime],
+        worked: Worked,
+        meter: Meter,
     ) -> None:
-        self._meter = meter
+        self._worked, self._realms, self._meter = worked, tuple[str, ...](), meter
         self._server, self._secret, self._timeouts, self._now = server, secret, timeouts, now
         self._reach = Reach(server, timeouts, now)
         self._exchanges: dict[bool, Exchange] = {}
@@ -128,6 +138,7 @@ class _Test:
         reply = await exchange.send(Call("GET", "/access/domains"))
         software = reply.software.lower()
         realms = frozenset(row.realm for row in exchange.decoded(reply, list[RealmRow]).data)
+        self._realms = tuple(sorted(realms))
         if product := product_at(software, realms, host_and_port(reply.address)[1]):
             return failed(
                 f"It is {product} that answers there.", "Give the address of a Proxmox VE, usually port 8006."
@@ -151,7 +162,8 @@ class _Test:
 
     async def _token_stage(self) -> Verdict:
         if self._token_refused:
-            raise self._token_refused
+            known = TokenKnown(self._server.token_id, self._realms, self._worked)
+            return failed(why_refused(known, self._now()), how_to_check(known), self._token_refused.proxmox)
         self._token = await Access(self._authenticated).token(self._server.token_id)
         return judge_token(self._server.token_id, self._token, self._now())
 

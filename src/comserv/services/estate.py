@@ -18,12 +18,14 @@ from comserv.domain.job import Job, JobState
 from comserv.domain.outage import Coverage, coverage, outage_of
 from comserv.domain.overlay import Overlay
 from comserv.domain.picture import Health, Picture
+from comserv.domain.rights import RightsSeen
 from comserv.domain.server import Server, ServerState
-from comserv.persistence import guests, jobs, pictures, servers
+from comserv.persistence import guests, jobs, pictures, rights, servers
 from comserv.persistence.changes import Change, Topic
 from comserv.persistence.database import Database, Transaction
 
 STALE_AFTER = timedelta(seconds=45)  # four missed rounds of Proxmox's own 10 s
+RIGHTS_OLD_AFTER = timedelta(minutes=15)  # three looks that were missed
 OPEN = (JobState.QUEUED, JobState.RUNNING)
 log = structlog.get_logger()
 
@@ -33,7 +35,8 @@ class GuestView:
     """A guest as it is shown. as_of: the age of what is told. stale: its server does not answer or the picture is old.
 
     ours: what we changed ourselves and the sweep has not confirmed yet, by field name. job: an active job on it.
-    search: all that a person may type to find it, in lower case.
+    search: all that a person may type to find it, in lower case. denied: what the server's token may not do with it, with
+    the reason, by feature; empty where that is not known.
     """
 
     guest: Guest
@@ -43,6 +46,7 @@ class GuestView:
     ours: Mapping[str, str] = field(default_factory=dict)
     job: Job | None = None
     search: str = field(default="", repr=False, compare=False)
+    denied: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -82,6 +86,7 @@ class Known:
     health: Health
     overlays: dict[int, Overlay] = field(default_factory=dict)
     addresses: dict[int, tuple[KnownAddress, ...]] = field(default_factory=dict)
+    rights: RightsSeen | None = None
     last_test: servers.LastTest | None = None
     _rows: dict[int, Row] | None = field(default=None, init=False, repr=False)
 
@@ -102,6 +107,13 @@ class Known:
 
     def overlaid(self, overlays: dict[int, Overlay]) -> None:
         self.overlays, self._rows = overlays, None
+
+    def current_rights(self, now: datetime) -> RightsSeen | None:
+        """What the token may do, where that is known well enough to forbid something by it."""
+        seen = self.rights
+        if seen is None or seen.token != str(self.server.token_id) or now - seen.as_of > RIGHTS_OLD_AFTER:
+            return None
+        return seen
 
     def stale(self, now: datetime) -> bool:
         if self.server.maintenance or self.health.state in (ServerState.DOWN, ServerState.UNREACHED):
@@ -174,12 +186,13 @@ class Estate:
             shown.health if shown else await pictures.get_health(tx, server.id) or Health(server.id),
             {one.guest.vmid: one for one in await guests.overlays_of(tx, server.id)},
             {vmid: tuple(found) for vmid, found in addresses.items()},
+            rights=await rights.get(tx, server.id),
             last_test=await servers.last_test(tx, server.id),
         )
 
     async def follow(self) -> None:
         """Reads again what the change feed names; runs until it is cancelled."""
-        topics = (Topic.SERVER, Topic.PICTURE, Topic.HEALTH, Topic.GUEST, Topic.JOB)
+        topics = (Topic.SERVER, Topic.PICTURE, Topic.HEALTH, Topic.GUEST, Topic.JOB, Topic.RIGHTS)
         async with self._db.changes.subscribe(*topics) as changes:
             await self.load()
             async for change in changes:
@@ -199,6 +212,9 @@ class Estate:
         elif change.topic is Topic.HEALTH:
             await self._apply_health(change.key)
             await self._move()  # what of it a view shows is whether it is stale, and that is looked at when it is shown
+        elif change.topic is Topic.RIGHTS:
+            await self._apply_rights(change.key)
+            await self._move()
         elif change.topic is Topic.PICTURE:
             await self._move(rows=await self._apply_picture(change.key), figures=True)
         else:
@@ -234,6 +250,12 @@ class Estate:
         elif known:
             async with self._db.read() as tx:
                 known.health = await pictures.get_health(tx, server_id) or known.health
+
+    async def _apply_rights(self, server_id: str) -> None:
+        async with self._db.read() as tx:
+            seen = await rights.get(tx, server_id)
+        if known := self._known.get(server_id):
+            known.rights = seen
 
     async def _apply_picture(self, server_id: str) -> bool:
         """Whether more than figures is new."""

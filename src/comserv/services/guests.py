@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from comserv.domain.change import ChangeRequest, to_mapping
+from comserv.domain.change import ChangeRequest, features_of, to_mapping
 from comserv.domain.errors import ComservError, Conflict, IdempotencyMismatch, Invalid, Problem
+from comserv.domain.features import FeatureId
 from comserv.domain.guest import (
     AgentReport,
     GuestConfig,
@@ -33,6 +34,7 @@ from comserv.persistence.database import Database, Transaction
 from comserv.persistence.paging import check_limit, decode_cursor, encode_cursor
 from comserv.proxmox.client import Client
 from comserv.proxmox.guests import Lxc, Qemu
+from comserv.services.allowed import Allowed
 from comserv.services.asking import Write, ask, known_job, new_job
 from comserv.services.estate import Estate, GuestView
 from comserv.services.guestlists import GuestLists, GuestQuery
@@ -100,6 +102,7 @@ class Guests:
     def __init__(self, database: Database, estate: Estate, clients: Clients) -> None:
         self._db, self._estate, self._clients = database, estate, clients
         self._lists = GuestLists(estate)
+        self._allowed = Allowed(database, estate, clients)
 
     async def list(self, actor: Actor, query: GuestQuery) -> GuestPage:
         """From the picture, never from a server: it costs the servers nothing. Needs SEE. Raises Invalid."""
@@ -109,8 +112,10 @@ class Guests:
         now = self._db.clock()
         found = self._lists.of(query, now)
         jobs = self._estate.jobs_by_guest()
-        views = (row.view(now) for row in found.rows[start : start + limit])
-        items = tuple(replace(view, job=jobs.get(view.guest.key)) if jobs else view for view in views)
+        items = tuple(
+            self._told(row.view(now), jobs.get(row.guest.key) if jobs else None)
+            for row in found.rows[start : start + limit]
+        )
         return GuestPage(
             items=items,
             total=len(found.rows),
@@ -122,10 +127,15 @@ class Guests:
             coverage=self._estate.coverage(self._db.clock(), query.servers),
         )
 
+    def _told(self, view: GuestView, job: Job | None) -> GuestView:
+        denied = self._allowed.denied(view)
+        return replace(view, job=job, denied=denied) if job or denied else view
+
     async def get(self, actor: Actor, key: GuestKey) -> GuestView:
         """The row as last seen. Raises NotFound."""
         await permit(self._db, actor, Action.SEE, f"guest {key}")
-        return self._estate.guest(key, self._db.clock())
+        view = self._estate.guest(key, self._db.clock())
+        return replace(view, denied=self._allowed.denied(view))
 
     async def live(self, actor: Actor, key: GuestKey) -> GuestLive:
         """Asks the server. Raises NotFound, ProxmoxError."""
@@ -186,6 +196,7 @@ class Guests:
         request = {"action": str(action), "type": str(guest.type), "name": guest.name}
         title = f"{_VERBS[action]} {guest.name or key.vmid}"
         self._makes_sense(view, action)
+        await self._allowed.check(guest, (FeatureId.POWER,))
         job = new_job(self._db, actor, JobKind.POWER, title, key, guest.node, request, ("power",))
         waits = self._waits_for_the_guest(key) if action is PowerAction.STOP else ()
 
@@ -260,6 +271,7 @@ class Guests:
         if known := await known_job(self._db, actor, idempotency_key, _body(key, {"change": wanted})):
             return known
         guest = self._estate.guest(key, self._db.clock()).guest
+        await self._allowed.check(guest, features_of(change))
         request = {"change": wanted, "type": str(guest.type), "name": guest.name, "digest": digest}
         title = f"Change {guest.name or key.vmid}"
         job = new_job(self._db, actor, JobKind.CHANGE_GUEST, title, key, guest.node, request, ("configure",))
@@ -284,6 +296,7 @@ class Guests:
         body = _body(key, {"confirm": typed_name})
         if known := await known_job(self._db, actor, idempotency_key, body):
             return known
+        await self._allowed.check(self._estate.guest(key, self._db.clock()).guest, (FeatureId.DELETE_GUEST,))
         deletion, config = await self._deletion(key)
         guest = deletion.view.guest
         name = config.get("name") or config.get("hostname") or guest.name or str(key.vmid)

@@ -25,6 +25,7 @@ TOPICS = {
     Topic.PICTURE: "guests",
     Topic.GUEST: "guests",
     Topic.HEALTH: "server",
+    Topic.RIGHTS: "server",
     Topic.SERVER: "server",
     Topic.JOB: "job",
     Topic.PERSON: "people",

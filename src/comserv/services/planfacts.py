@@ -117,6 +117,7 @@ class FactsOfServers:
             template_config=config,
             template_problem=problem,
             rights=seen.rights,
+            seen=known.rights if known.rights and known.rights.token == str(known.server.token_id) else None,
             bridges=seen.bridges,
             pools=_pools(seen, request.pool),
             free_vmid=seen.free_vmid,
@@ -156,9 +157,11 @@ class FactsOfServers:
 
 async def _ask(client: Client, known: Known, now: datetime) -> Seen:
     """Proxmox renews its resources every 10 s only, so what is made or changed a second ago is asked of each node itself."""
+    seen = known.current_rights(now)
+    acl, names = (seen.acl, seen.names) if seen else (None, None)
     resources, rights, free, configs, status = await asyncio.gather(
         client.cluster.resources(),
-        _or_none(client.access.rights()),
+        _or_none(client.access.rights(acl, names)),
         _or_none(client.cluster.next_id()),
         _or_none(client.storages.list()),
         _or_none(client.cluster.status()),

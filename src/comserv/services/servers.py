@@ -15,6 +15,7 @@ from comserv.domain.person import Action, Actor
 from comserv.domain.picture import Health, Picture, Storage
 from comserv.domain.pveum import setup_lines
 from comserv.domain.server import Server, ServerState, Tls, TlsMode, TokenId, parse_address
+from comserv.domain.tokenrefused import NEVER_WORKED, Worked
 from comserv.jobs.clients import Clients, resting
 from comserv.persistence import jobs, servers
 from comserv.persistence.database import Database
@@ -204,19 +205,30 @@ class Servers:
         if server.maintenance:
             raise resting(server)
         stages = []
-        async for stage in self.probe(server, secret):
+        async for stage in self.probe(server, secret, self._worked(server)):
             stages.append(stage)
             yield stage
             self._none_rests(*server.addresses)
         async with self._db.write() as tx:
             await servers.keep_test(tx, server_id, stages)
 
-    async def probe(self, server: Server, secret: str) -> AsyncIterator[Stage]:
-        """The stages of a test, a few tests at once at most. For services that checked who asks."""
+    async def probe(self, server: Server, secret: str, worked: Worked = NEVER_WORKED) -> AsyncIterator[Stage]:
+        """The stages of a test, a few tests at once at most. For services that checked who asks. worked: as in `probe`."""
         async with self._tests:
             meter = self._clients.meter(server.id)
-            async for stage in probe(server, secret, now=self._db.clock, meter=meter):
+            async for stage in probe(server, secret, now=self._db.clock, meter=meter, worked=worked):
                 yield stage
+
+    def _worked(self, server: Server) -> Worked:
+        """Every look at the rights and every sweep since was an answer to this token."""
+        try:
+            known = self._estate.server(server.id)
+        except NotFound:
+            return NEVER_WORKED
+        if known.rights is None or known.rights.token != str(server.token_id):
+            return NEVER_WORKED
+        last = max(known.rights.as_of, known.health.last_good or known.rights.as_of)
+        return Worked(last, known.rights.token_facts)
 
     async def edit(
         self,

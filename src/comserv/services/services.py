@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from comserv.services.another import Another
 from comserv.services.audit import Audit
 from comserv.services.bundles import Bundles
+from comserv.services.doctor import Doctor
 from comserv.services.finding import Finder
 from comserv.services.guests import Guests
 from comserv.services.jobs import Jobs
@@ -42,3 +43,4 @@ class Services:
     maintenances: Maintenances
     server_addresses: ServerAddresses
     server_token: ServerToken
+    doctor: Doctor

@@ -23,6 +23,7 @@ from comserv.web import (
     people,
     problems,
     server_add,
+    server_doctor,
     server_load,
     server_maintenance,
     server_trust,
@@ -37,7 +38,8 @@ from comserv.web.session import Cookies
 
 # What has a fixed word where another has a name comes first: /servers/new before /servers/{id}
 NOUNS = (
-    access, overview, bundles, create, guests, guest, jobs, server_add, server_load, server_maintenance, server_trust,
+    access, overview, bundles, create, guests, guest, jobs, server_add, server_doctor, server_load, server_maintenance,
+    server_trust,
     servers,
     people, audit, account, find, events,
 )  # fmt: skip

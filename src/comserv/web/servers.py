@@ -75,7 +75,15 @@ def router(web: Web) -> APIRouter:
         view = await servers.get(visitor.actor, server_id)
         page = ServerPage(view, visitor.actor.may(Action.MANAGE_SERVERS))
         return await web.page(
-            request, visitor, page, (f"server-head:{server_id}", f"server:{server_id}", f"server-load:{server_id}")
+            request,
+            visitor,
+            page,
+            (
+                f"server-head:{server_id}",
+                f"server:{server_id}",
+                f"server-doctor:{server_id}",
+                f"server-load:{server_id}",
+            ),
         )
 
     @routes.post("/servers/{server_id}/test")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from comserv.domain.audit import Outcome
 from comserv.domain.connection import StageName, StageState
+from comserv.domain.doctor import FeatureState
 from comserv.domain.guest import Guest, GuestStatus
 from comserv.domain.job import Job, JobKind, JobState, StepState, WaitReason
 from comserv.domain.person import Role
@@ -72,6 +73,11 @@ STAGE = {
     StageState.WARNING: State("warning", "Passed, with a warning", "warn"),
     StageState.FAILED: State("failed", "Failed", "bad"),
     StageState.SKIPPED: State("waiting", "Skipped", "idle"),
+}
+FEATURE = {
+    FeatureState.WORKS: State("succeeded", "Works", "ok"),
+    FeatureState.PARTLY: State("warning", "For some", "warn"),
+    FeatureState.BLOCKED: State("blocker", "Blocked", "bad"),
 }
 FINDING = {
     Level.BLOCKER: State("blocker", "Blocker", "bad"),

@@ -188,9 +188,18 @@ function selected() {
   all.indeterminate = rows.length > 0 && !all.checked;
   for (const button of $$("[data-verb]", bar)) {
     const fits = rows.filter((row) => row.dataset.can.split(" ").includes(button.dataset.verb)).length;
-    button.hidden = !fits;
+    const barred = rows.filter((row) => (row.dataset.barred ?? "").split(" ").includes(button.dataset.verb));
+    button.hidden = !fits && !barred.length;
     $("[data-count]", button).textContent = fits;
+    if (fits || !barred.length) { button.removeAttribute("aria-disabled"); button.removeAttribute("aria-describedby"); button.title = ""; } else {
+      button.setAttribute("aria-disabled", "true"); // reached by keyboard, and says why
+      button.setAttribute("aria-describedby", "barred");
+      button.title = barred[0].dataset.why;
+    }
   }
+  const barred = rows.filter((row) => row.dataset.why), told = $("#barred");
+  const why = barred.length ? barred[0].dataset.why + (barred.length > 1 ? ` The same for ${barred.length - 1} more.` : "") : "";
+  if (told && told.textContent !== why) told.textContent = why;
 }
 document.addEventListener("change", (event) => {
   if (event.target.matches("[data-all]")) picks().forEach((box) => { box.checked = event.target.checked; });
