@@ -76,15 +76,23 @@ class VmRequest(Struct):
     start_on_boot: bool | None = False
 
 
+class CloudInitDraft(Struct):
+    """Without a password: that is never told."""
+
+    user: str | None = None
+    ssh_keys: list[str] | None = None
+
+
 class VmDraft(VmRequest):
     """A body for `POST /vms`, to be completed: no password in it, and no template where nobody knows which it was."""
 
+    cloud_init: CloudInitDraft | None = None  # pyright: ignore[reportIncompatibleVariableOverride] # a draft lacks the password
     template: TemplateRef | None = None  # pyright: ignore[reportIncompatibleVariableOverride] # a draft may lack it
 
     @classmethod
     def of(cls, request: domain.VmRequest) -> "VmDraft":
         values: dict[str, Any] = domain.to_mapping(request)
-        values["cloud_init"]["password"] = None
+        del values["cloud_init"]["password"]
         if not request.template.vmid:
             values["template"] = None
         return msgspec.convert(_without_empty(values), cls)
