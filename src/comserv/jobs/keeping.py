@@ -1,7 +1,8 @@
 """Keeps what sweeps saw: one writer for all servers of this process, so that a hundred sweeps are a few transactions.
 
-What only has new figures is shown here at once and written within a second, together with all others that wait. What changed otherwise
-is written first, at once, with whatever waits then, and shown after that: nothing is shown that a restart would not know.
+What only has new figures is shown here at once and written some time later, together with all others that wait: within a second where
+other processes read them, within half a minute where nobody does before the next start. What changed otherwise is written first, at
+once, and shown after that: nothing is shown that a restart would not know.
 """
 
 import asyncio
@@ -25,7 +26,10 @@ from comserv.persistence.pictures import Packed
 
 log = structlog.get_logger(__name__)
 
-COMMIT_EVERY = 1.0  # seconds, while nothing but figures is new
+FOR_OTHERS, FOR_A_RESTART = (
+    1.0,
+    30.0,
+)  # seconds between two commits while nothing but figures is new: on PostgreSQL, on SQLite
 WRITTEN_WITHIN = 1.0  # seconds for what waits when a server is given up
 UNCONFIRMED_FOR = timedelta(
     seconds=40
@@ -44,7 +48,8 @@ class Seen:
 
 
 class Keeper:
-    """Of all sweeps of this process."""
+    """Of all sweeps of this process. unsettled: servers on whose guests we may have noted something that a sweep has to confirm; their
+    next one is written at once."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -52,13 +57,17 @@ class Keeper:
         self._kept: dict[str, asyncio.Future[int | None]] = {}
         self._urgent = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
-        self._last_commit = 0.0
+        self._every = FOR_OTHERS if database.postgresql else FOR_A_RESTART
+        self._last_commit = monotonic()
         self._gone: set[Lease] = set()
+        self.unsettled: set[str] = set()
 
     def show(self, seen: Seen) -> None:
         """Nothing but figures is new, and the server stands as it did: it is shown now, and written soon."""
         self._show(seen.picture, seen.health)
         self._wait(seen)
+        if seen.lease.server in self.unsettled:
+            self._urgent.set()
 
     async def keep(self, seen: Seen) -> int | None:
         """Returns once it is written and shown: the picture's revision, or None where the server is not ours any more.
@@ -77,11 +86,17 @@ class Keeper:
         if shown := self._db.shelf.of(lease.server):
             self._db.shelf.put(shown.picture, health)
 
+    async def written(self) -> None:
+        """Once what waits is written, which is then at once."""
+        self._urgent.set()
+        if self._writing:
+            await asyncio.wait([self._writing])
+
     async def forget(self, lease: Lease) -> None:
         """The server is not ours any more: who sweeps it from now on knows it better. What waits is written where that can be soon."""
         if self._writing and lease.server in self._waiting:
-            self._urgent.set()
-            await asyncio.wait([self._writing], timeout=WRITTEN_WITHIN)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.written(), WRITTEN_WITHIN)
         self._gone.add(lease)
         self._waiting.pop(lease.server, None)
         self._db.shelf.forget(lease.server)
@@ -116,7 +131,7 @@ class Keeper:
 
     async def _pause(self) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._urgent.wait(), self._last_commit + COMMIT_EVERY - monotonic())
+            await asyncio.wait_for(self._urgent.wait(), self._last_commit + self._every - monotonic())
         self._urgent.clear()
 
     async def _write(self, batch: Iterable[Seen]) -> Mapping[str, int]:
@@ -136,7 +151,10 @@ class Keeper:
         return changed
 
     async def _settle(self, tx: Transaction, ours: list[Seen]) -> None:
+        """What we changed ourselves is confirmed here, once Proxmox's own words show it."""
+        self.unsettled.difference_update(seen.lease.server for seen in ours)
         overlays = await guests.overlays_of(tx)
+        self.unsettled.update(one.guest.server for one in overlays)
         for seen in ours:
             mine = tuple(one for one in overlays if one.guest.server == seen.lease.server)
             await guests.confirm(tx, confirmed(mine, seen.picture, tx.now))

@@ -48,6 +48,7 @@ class Sweeps:
 
     async def gained(self, lease: Lease) -> None:
         self._now[lease.server], self._leases[lease.server] = asyncio.Event(), lease
+        self._keeper.unsettled.add(lease.server)
         self._loops[lease.server] = asyncio.create_task(self._loop(lease), name=f"sweep {lease.server}")
 
     async def lost(self, server: str) -> None:
@@ -65,9 +66,15 @@ class Sweeps:
             self._now[server].set()
 
     async def follow(self) -> None:
-        """A server whose registration or connection test is new is swept at once; runs until it is cancelled."""
-        async with self._db.changes.subscribe(Topic.SERVER) as changes:
+        """A server whose registration or connection test is new is swept at once, and one of whose guests something was noted is
+        settled with its next sweep; runs until it is cancelled."""
+        async with self._db.changes.subscribe(Topic.SERVER, Topic.GUEST) as changes:
             async for change in changes:
+                if change.topic is Topic.GUEST:
+                    self._keeper.unsettled.add(change.key.partition("/")[0])
+                    continue
+                if change.topic is Topic.ALL:
+                    self._keeper.unsettled.update(self._leases)
                 await self._clients.refresh(change.key)  # first, or the sweep would go with what was registered before
                 self.soon(change.key)
 

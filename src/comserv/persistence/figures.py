@@ -5,9 +5,10 @@ in its order.
 """
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from math import isnan, nan
+from math import inf, isnan, nan
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -16,8 +17,10 @@ from comserv.domain.guest import Guest, GuestType
 from comserv.domain.picture import Picture
 
 NONE = -1
-LARGEST = 2**31 - 1  # seconds of uptime, 68 years
-LARGEST_SIZE = 2**63 - 1
+LARGEST = {"i": 2**31 - 1, "q": 2**63 - 1}
+
+_cpu, _memory_used = attrgetter("cpu"), attrgetter("memory_used")
+_uptime, _disk_used = attrgetter("uptime"), attrgetter("disk_used")
 
 
 class Columns(msgspec.Struct, array_like=True):
@@ -40,10 +43,10 @@ _decoder = msgspec.msgpack.Decoder(Columns)
 def pack(picture: Picture) -> bytes:
     guests = picture.guests
     columns = Columns(
-        array("d", [nan if guest.cpu is None else guest.cpu for guest in guests]).tobytes(),
-        _sizes(guest.memory_used for guest in guests),
-        array("i", [_seconds(guest.uptime) for guest in guests]).tobytes(),
-        _sizes(guest.disk_used for guest in guests if guest.type is GuestType.LXC),
+        _column("d", _cpu, guests),
+        _column("q", _memory_used, guests),
+        _column("i", _uptime, guests),
+        _column("q", _disk_used, [guest for guest in guests if guest.type is GuestType.LXC]),
         [(node.cpu, node.memory_used, node.uptime) for node in picture.nodes],
         [(storage.total, storage.used) for storage in picture.storages],
     )
@@ -80,16 +83,14 @@ def without(picture: Picture) -> Picture:
     )
 
 
-def _seconds(value: int | None) -> int:
-    return NONE if value is None or value < 0 else min(value, LARGEST)
-
-
-def _sizes(values: Iterable[int | None]) -> bytes:
-    found = [NONE if value is None else value for value in values]
+def _column(kind: str, of: Callable[[Guest], float | None], guests: Sequence[Guest]) -> bytes:
+    """As it is told, if all is told: the usual case costs no loop of ours. Numbers that nothing real has are made to fit."""
     try:
-        return array("q", found).tobytes()
-    except OverflowError:  # no disk is so large, but a server may claim one
-        return array("q", [min(max(value, NONE), LARGEST_SIZE) for value in found]).tobytes()
+        return array(kind, [*map(of, guests)]).tobytes()  # type: ignore[arg-type] # a list of numbers, or TypeError
+    except (TypeError, OverflowError):
+        none, most = (nan, inf) if kind == "d" else (NONE, LARGEST[kind])
+        values = (of(guest) for guest in guests)
+        return array(kind, [none if value is None else max(NONE, min(value, most)) for value in values]).tobytes()
 
 
 def _guests(columns: Columns, guests: tuple[Guest, ...]) -> Iterable[Guest]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import msgspec
+from msgspec.structs import replace
 
 from comserv.domain.cluster import ClusterNode, ClusterStatus, Version
 from comserv.domain.guest import Guest, GuestKey, GuestStatus, GuestType
@@ -207,23 +208,19 @@ def guest_of(server: str, row: Resource) -> Guest:
 
 
 def with_figures(known: Guest, row: Resource) -> Guest:
-    """The guest as it was told before, with the row's figures: what `guest_of` gives where nothing else is new."""
-    return Guest(
-        known.key,
-        known.type,
-        known.node,
-        known.name,
-        known.status,
-        known.template,
-        known.lock,
-        known.tags,
-        known.pool,
-        known.cores,
-        share(row.cpu) if known.status is not GuestStatus.UNKNOWN else None,
-        known.memory,
-        whole(row.mem),
-        known.disk,
-        whole(row.disk) if known.type is GuestType.LXC else None,
-        whole(row.uptime),
-        known.hastate,
-    )
+    """The guest as it was told before, with the row's figures: what `guest_of` gives where nothing else is new.
+
+    Made a thousand times a sweep, so that what is as usual (whole numbers, a share) goes without a call.
+    """
+    cpu, used, uptime = row.cpu, row.mem, row.uptime
+    if cpu.__class__ is not float or not 0.0 <= cpu < 2.0:  # type: ignore[operator] # a float by then
+        cpu = share(cpu)
+    if used.__class__ is not int:
+        used = whole(used)
+    if uptime.__class__ is not int:
+        uptime = whole(uptime)
+    if known.status is GuestStatus.UNKNOWN:
+        cpu = None
+    if known.type is GuestType.LXC:
+        return replace(known, cpu=cpu, memory_used=used, uptime=uptime, disk_used=whole(row.disk))
+    return replace(known, cpu=cpu, memory_used=used, uptime=uptime)

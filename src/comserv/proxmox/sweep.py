@@ -15,7 +15,7 @@ from comserv.domain.picture import Picture, same_hosts
 from comserv.proxmox.client import Client
 from comserv.proxmox.cluster import KINDS, Resource, guest_of, hosts_of, with_figures
 
-Told = Mapping[int, tuple[tuple[Any, ...], Guest]]
+Says = tuple[Any, ...]
 
 _says = attrgetter(
     "type", "node", "name", "status", "template", "lock", "tags", "pool", "hastate", "maxcpu", "maxmem", "maxdisk"
@@ -26,12 +26,13 @@ _says = attrgetter(
 class Reading:
     """What a look gave. same: nothing but figures differs from the look before.
 
-    told: by number, what a row says beside figures, and the guest that was made of it; empty where the picture came from elsewhere.
+    guests, and said, what a row says beside figures: by number, for the next look; empty where the picture came from elsewhere.
     """
 
     picture: Picture
     same: bool = False
-    told: Told = field(default_factory=dict, repr=False)
+    guests: Mapping[int, Guest] = field(default_factory=dict, repr=False)
+    said: dict[int, Says] = field(default_factory=dict, repr=False)
 
 
 async def sweep(
@@ -43,29 +44,34 @@ async def sweep(
     """
     rows = await client.cluster.rows()
     known = last.picture if last else Picture(client.server.id, None)
-    told, same = _told_by(client.server.id, rows, last.told if last else {})
-    guests = tuple([guest for _, guest in told.values()])
+    guests, said, same = _guests_of(client.server.id, rows, last)
     nodes, storages = hosts_of(rows)
-    picture = replace(known, as_of=now(), nodes=nodes, storages=storages, guests=guests)
+    picture = replace(known, as_of=now(), nodes=nodes, storages=storages, guests=tuple(guests.values()))
     if whole or last is None:
         picture = await _with_status(client, picture)
-    if last and not last.told:  # of a picture that comes from elsewhere no texts are known, only what was made of them
-        same = same_guests(known.guests, guests)
-    return Reading(picture, same=same and same_hosts(known, picture), told=told)
+    if last and not last.said:  # of a picture that comes from elsewhere no texts are known, only what was made of them
+        same = same_guests(known.guests, picture.guests)
+    return Reading(picture, same and same_hosts(known, picture), guests, said)
 
 
-def _told_by(server: str, rows: list[Resource], known: Told) -> tuple[Told, bool]:
-    """By number, in order; and whether all of it was told before."""
-    told, fresh = {}, 0
+def _guests_of(
+    server: str, rows: list[Resource], last: Reading | None
+) -> tuple[dict[int, Guest], dict[int, Says], bool]:
+    """(guests, what their rows say, both by number and in order; whether all of it was said before)."""
+    said, known = (last.said, last.guests) if last else ({}, {})
+    guests: dict[int, Guest] = {}
+    fresh: dict[int, Says] = {}
     for row in rows:
         if row.type in KINDS:
-            says, before = _says(row), known.get(row.vmid)
-            if before is not None and before[0] == says:
-                told[row.vmid] = before[0], with_figures(before[1], row)
+            vmid, says = row.vmid, _says(row)
+            if said.get(vmid) == says:
+                guests[vmid] = with_figures(known[vmid], row)
             else:
-                told[row.vmid], fresh = (says, guest_of(server, row)), fresh + 1
-    same = not fresh and len(told) == len(known)
-    return {vmid: told[vmid] for vmid in (known if same else sorted(told))}, same
+                guests[vmid], fresh[vmid] = guest_of(server, row), says
+    if not fresh and len(guests) == len(said):
+        return {vmid: guests[vmid] for vmid in said}, said, True
+    order = sorted(guests)
+    return {vmid: guests[vmid] for vmid in order}, {vmid: fresh.get(vmid) or said[vmid] for vmid in order}, False
 
 
 async def _with_status(client: Client, picture: Picture) -> Picture:
