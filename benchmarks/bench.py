@@ -1,6 +1,6 @@
 """`make bench`: measures Comserv against floors and peers, prints the ratios beside their goals, writes build/bench.json.
 
-    python -m benchmarks.bench [creation] [sweep] [list] [start]     all of them, or some
+    python -m benchmarks.bench [creation] [sweep] [list] [page] [start]     all of them, or some
 
 A goal that is missed does not fail the command: the machine may be busy. What failed to run at all does.
 """
@@ -23,20 +23,17 @@ from benchmarks.figures import Comparison, table
 from benchmarks.running import DidNotWork
 
 WRITTEN = Path(__file__).resolve().parent.parent / "build" / "bench.json"
-PACKAGES = ("comserv", "aiohttp", "msgspec", "sqlalchemy", "fastapi", "starlette", "uvicorn", "typer")
-
-
-async def sweeps() -> list[Comparison]:
-    found = [await sweeping.measure(guests, 4, moves=False) for guests in (100, 1_000, 5_000)]
-    return [*found, await sweeping.measure(1_000, 3, moves=True)]
+PACKAGES = ("comserv", "aiohttp", "msgspec", "proxmoxer", "sqlalchemy", "fastapi", "starlette", "uvicorn", "typer")
 
 
 BENCHMARKS: dict[str, Callable[[], list[Comparison]]] = {
     "creation": lambda: asyncio.run(creation.measure(5, 5)),
-    "sweep": lambda: asyncio.run(sweeps()),
+    "sweep": lambda: asyncio.run(sweeping.measure(100, 1_000, 10, 5)),
     "list": lambda: asyncio.run(listing.measure(5)),
-    "start": lambda: starting.measure(3, 5),
+    "page": lambda: [asyncio.run(listing.first_page(5))],
+    "start": lambda: starting.measure(5, 5),
 }
+"""By name, in the order in which they are run: what measures, with its number of rounds."""
 
 
 def surroundings() -> dict[str, Any]:

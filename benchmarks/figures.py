@@ -1,6 +1,7 @@
 """Figures: what was measured of ours and of a floor or peer, round by round, with the goal beside it; as a table and as JSON."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,10 +12,12 @@ HEAD = ("measured", "ours: min / median / max", "beside it: min / median / max",
 
 
 class Goal(StrEnum):
-    """How the goal is meant: ours at most so many times the other, at most so much more, or no goal at all."""
+    """How the goal is meant: ours at most so many times the other, at most so much more, at most so much whatever the other, or no
+    goal at all."""
 
     RATIO = "ratio"
     MORE = "more"
+    MOST = "most"
     NONE = "none"
 
 
@@ -66,11 +69,18 @@ class Comparison:
         """By the median of the rounds; None where there is no goal."""
         if self.goal is Goal.NONE:
             return None
-        return (self.ratios if self.goal is Goal.RATIO else self.more).median <= self.limit
+        judged = {Goal.RATIO: self.ratios, Goal.MORE: self.more, Goal.MOST: Spread.of(self.ours)}[self.goal]
+        return judged.median <= self.limit
 
     def row(self) -> tuple[str, ...]:
         """As HEAD has it."""
-        goal = {Goal.RATIO: f"≤ {self.limit:g} x", Goal.MORE: f"≤ {self.limit:g} {self.unit} more", Goal.NONE: ""}
+        limit = f"≤ {self.limit:.3g}"
+        goal = {
+            Goal.RATIO: f"{limit} x",
+            Goal.MORE: f"{limit} {self.unit} more",
+            Goal.MOST: f"{limit} {self.unit}",
+            Goal.NONE: "",
+        }
         met = {True: "met", False: "MISSED", None: ""}
         return (
             f"{self.name}, {self.unit}",
@@ -93,6 +103,12 @@ class Comparison:
             "goal": None if self.goal is Goal.NONE else {"kind": str(self.goal), "limit": self.limit},
             "met": self.met,
         }
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest of the values that so many percent of them do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
 def table(found: Sequence[Comparison]) -> str:

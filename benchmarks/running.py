@@ -124,10 +124,10 @@ def command(folder: Path, *words: str, given: str = "") -> str:
 
 
 @contextmanager
-def comserv(folder: Path, token: str) -> Iterator[Instance]:
-    """`comserv serve` on the folder, once it answers."""
+def comserv(folder: Path, token: str, **more: str) -> Iterator[Instance]:
+    """`comserv serve` on the folder, once it answers. more: settings, as environment variables."""
     port, log = free_port(), folder / "serve.log"
-    given = settings(COMSERV_DATA_DIR=str(folder), COMSERV_LOG_LEVEL="WARNING")
+    given = settings(COMSERV_DATA_DIR=str(folder), COMSERV_LOG_LEVEL="WARNING", **more)
     began = time.perf_counter()
     with (
         log.open("a") as written,

@@ -39,7 +39,7 @@ def measure(rounds: int, help_rounds: int) -> list[Comparison]:
         token = running.make_administrator(folder)
         bare, serve = [], []
         for _ in range(rounds):
-            with _bare_server(folder) as seconds:
+            with bare_server(folder) as seconds:
                 bare.append(seconds)
             with running.comserv(folder, token) as instance:
                 serve.append(instance.answered_after)
@@ -64,7 +64,7 @@ def measure(rounds: int, help_rounds: int) -> list[Comparison]:
 
 
 @contextmanager
-def _bare_server(folder: Path) -> Iterator[float]:
+def bare_server(folder: Path) -> Iterator[float]:
     """Seconds until it answered."""
     port, log = running.free_port(), folder / "bare.log"
     began = time.perf_counter()

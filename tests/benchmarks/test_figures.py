@@ -1,11 +1,11 @@
-"""The benchmarks' own arithmetic, and that the floor of the sweep speaks to a simulated server at all."""
+"""The benchmarks' own arithmetic, and that what a sweep is compared with speaks to simulated servers at all."""
 
 import json
 
 import pytest
 
 from benchmarks import sweeping
-from benchmarks.figures import Comparison, Goal, table
+from benchmarks.figures import Comparison, Goal, percentile, table
 
 
 def compared(goal: Goal, limit: float) -> Comparison:
@@ -34,6 +34,17 @@ def test_rounds_of_unequal_number_are_no_comparison() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_sweep_and_its_floor_are_measured_on_one_simulated_server() -> None:
-    found = await sweeping.measure(20, 1, moves=False)
-    assert found.ours[0] > 0 and found.other[0] > 0
+async def test_sweeps_their_floor_and_their_peer_are_measured_on_the_same_servers() -> None:
+    floor, peer = await sweeping.measure(2, 20, 1, 1)
+    assert floor.ours == peer.ours and floor.ours[0] > 0
+    assert floor.other[0] > 0 and peer.other[0] > 0
+
+
+def test_a_goal_that_is_no_comparison_is_judged_by_ours_alone() -> None:
+    assert compared(Goal.MOST, 4.0).met
+    assert compared(Goal.MOST, 3.9).met is False
+
+
+def test_the_95th_percentile_is_the_value_that_19_of_20_do_not_exceed() -> None:
+    assert percentile([float(one) for one in range(1, 21)], 95) == 19.0
+    assert percentile([3.0], 95) == 3.0
