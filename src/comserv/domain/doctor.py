@@ -29,14 +29,17 @@ class FeatureState(StrEnum):
 @dataclass(frozen=True)
 class Place:
     """Something with an ACL path. pools: paths of pools whose rights count there too. within: the pool it is in, by its
-    place's name, which stands for it where both are alike."""
+    place's name, which stands for it where both are alike. barred: its pool has NoAccess, which cancels all of it."""
 
     path: str
     name: str
     pools: tuple[str, ...] = ()
     within: str = ""
+    barred: bool = False
 
     def held(self, rights: Rights) -> frozenset[str]:
+        if self.barred:
+            return frozenset()
         return rights.at(self.path).union(*(rights.at(pool) for pool in self.pools))
 
 
@@ -193,14 +196,18 @@ def places_of(seen: RightsSeen, picture: Picture | None) -> dict[Where, tuple[Pl
     for_disks = [name for name in names if name not in storages or DISKS in storages[name].content]
     bridges = {bridge.path: bridge.name for bridge in seen.bridges}
     bridges |= {path: path.rpartition("/")[2] for path in told if path.startswith(LOCAL_ZONE) and path.count("/") == 4}
-    in_pools = tuple(Place("/vms/new", f"pool {name}", (f"/pool/{name}",)) for name in sorted(pools))
+    barred = {entry.path for entry in seen.acl or () if entry.role == "NoAccess" and _counts(entry.who, seen)}
+    in_pools = tuple(
+        Place("/vms/new", f"pool {name}", (f"/pool/{name}",), barred=f"/pool/{name}" in barred)
+        for name in sorted(pools)
+    )
 
     def those(kept: Callable[[Guest], bool]) -> tuple[Place, ...]:
         return tuple(place for guest, place in of_guests if kept(guest))
 
     return {
         Where.GUEST: (*in_pools, *those(lambda guest: not guest.template), *hidden),
-        Where.VM: (*in_pools, *those(lambda guest: not guest.template and guest.type is GuestType.QEMU)),
+        Where.VM: (*in_pools, *those(lambda guest: not guest.template and guest.type is GuestType.QEMU), *hidden),
         Where.TEMPLATE: (*in_pools, *those(lambda guest: guest.template and guest.type is GuestType.QEMU)),
         Where.NEW: in_pools,
         Where.STORAGE: tuple(Place(f"/storage/{name}", name) for name in names),
@@ -209,6 +216,11 @@ def places_of(seen: RightsSeen, picture: Picture | None) -> dict[Where, tuple[Pl
         Where.NODE: tuple(Place(f"/nodes/{node.name}", node.name) for node in (picture.nodes if picture else ())),
         Where.POOL: tuple(Place(f"/pool/{name}", name) for name in sorted(pools)),
     }
+
+
+def _counts(who: str, seen: RightsSeen) -> bool:
+    names = seen.names
+    return names is None or who in names
 
 
 def guest_name(guest: Guest) -> str:

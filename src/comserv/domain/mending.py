@@ -16,6 +16,7 @@ from comserv.domain.server import TokenId
 ROLE = "Comserv"
 ROOT = "root@pam"
 MOST_PATHS = 20
+NO_ACCESS = "If it helps nothing: a NoAccess on the same path cancels every role; see: pveum acl list"
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,11 @@ class _Mending:
                 lines += entry
         if doubtful:
             lines += [f"# {self._only_if}", *doubtful]
-        return Mend(tuple(lines), (self._only_if,) if doubtful else ())
+        notes = [self._only_if] if doubtful else []
+        if self.seen.acl is None:
+            notes.append(NO_ACCESS)
+            lines.append(f"# {NO_ACCESS}")
+        return Mend(tuple(lines), tuple(notes))
 
     @property
     def _only_if(self) -> str:

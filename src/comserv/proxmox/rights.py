@@ -28,7 +28,7 @@ async def look_at_rights(client: Client, now: Callable[[], datetime]) -> RightsS
         access.rights(acl, names),
         _of_user(client, acl, None if facts is None else frozenset(facts.groups)),
         _bridges(client),
-        _or_none(client.cluster.tasks()),
+        _or_none(client.cluster.tasks),
     )
     return RightsSeen(
         as_of=now(),
@@ -47,15 +47,15 @@ async def look_at_rights(client: Client, now: Callable[[], datetime]) -> RightsS
 async def _of_user(client: Client, acl: tuple[AclEntry, ...] | None, groups: frozenset[str] | None) -> Rights | None:
     user = client.server.token_id.userid
     names = None if groups is None else {user, *groups}
-    return None if acl is None else await _or_none(client.access.rights(acl, names, of=user))
+    return None if acl is None else await _or_none(lambda: client.access.rights(acl, names, of=user))
 
 
 async def _bridges(client: Client) -> tuple[BridgePlace, ...]:
     """Of all nodes, once each. A virtual network is in a zone of its own; all else is in Proxmox's local one."""
-    nodes = await _or_none(client.cluster.nodes()) or ()
+    nodes = await _or_none(client.cluster.nodes) or ()
     online = [client.node(name) for name in nodes[:MOST_NODES]]
-    zones = dict(await _or_none(client.cluster.vnets()) or ())
-    found = await asyncio.gather(*(_or_none(node.bridges()) for node in online))
+    zones = dict(await _or_none(client.cluster.vnets) or ())
+    found = await asyncio.gather(*(_or_none(node.bridges) for node in online))
     names = {bridge.name for bridges in found for bridge in bridges or ()}
     return tuple(BridgePlace(sdn_path(name, zones.get(name, "")), name) for name in sorted(names | zones.keys()))
 
@@ -69,10 +69,10 @@ def _task(row: TaskRow) -> ForeignTask:
     return ForeignTask(row.upid.text, row.upid.type, row.upid.id, row.upid.node, row.upid.started)
 
 
-async def _or_none(asked: Awaitable[Value]) -> Value | None:
+async def _or_none(ask: Callable[[], Awaitable[Value]]) -> Value | None:
     """What may not be read, or stands on a node that is gone, stays unknown."""
     try:
-        return await asked
+        return await ask()
     except (PermissionMissing, RequestRefused):
         return None
     except ServerUnreachable as error:
