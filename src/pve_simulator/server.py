@@ -116,11 +116,14 @@ class Server:
         self._rounds = asyncio.get_running_loop().create_task(self._observe())
 
     async def _observe(self) -> None:
+        from pve_simulator import backupjobs
         from pve_simulator.highavailability import manager
 
         while True:
+            before = self.clock.time()
             await self.clock.sleep(ROUND)
             self._due = self.clock.time()
+            await backupjobs.look(self, before, self._due)
             if not self._still():
                 self.observe()
             self.watch()

@@ -1,4 +1,4 @@
-"""`/cluster/backup`: backup jobs, kept but never run by themselves."""
+"""`/cluster/backup`: backup jobs; `backupjobs.py` runs them when they are due."""
 
 from __future__ import annotations
 

@@ -162,6 +162,24 @@ async def add_alias(call: Call) -> None:
     section(call, "aliases")[call["name"]] = sent(call)
 
 
+def known_alias(call: Call) -> dict[str, str]:
+    """The alias of the path; raises ApiError 500."""
+    if call["name"] not in section(call, "aliases"):
+        raise ApiError(500, f"no such alias '{call['name']}'")
+    return section(call, "aliases")[call["name"]]
+
+
+async def alias(call: Call) -> dict[str, Any]:
+    return alias_row(call["name"], known_alias(call), marked(section(call, "aliases")))
+
+
+async def change_alias(call: Call) -> None:
+    """Changes an alias, and its name where `rename` is told."""
+    values, found = known_alias(call) | sent(call), section(call, "aliases")
+    del found[call["name"]]
+    found[call.get("rename", call["name"])] = values
+
+
 async def delete_alias(call: Call) -> None:
     section(call, "aliases").pop(call["name"], None)
 
@@ -189,6 +207,22 @@ async def members(call: Call) -> list[dict[str, Any]]:
 
 async def add_member(call: Call) -> None:
     known_set(call)[call["cidr"]] = {name: value for name, value in sent(call).items() if name != "cidr"}
+
+
+def known_member(call: Call) -> dict[str, str]:
+    """The member of the path; raises ApiError 500."""
+    if call["cidr"] not in known_set(call):
+        raise ApiError(500, f"no such entry '{call['cidr']}' in IPSet '{call['name']}'")
+    return known_set(call)[call["cidr"]]
+
+
+async def member(call: Call) -> dict[str, Any]:
+    return {"cidr": call["cidr"], **typed(known_member(call)), "digest": marked(known_set(call))}
+
+
+async def change_member(call: Call) -> None:
+    values = known_member(call)
+    values |= {name: value for name, value in sent(call).items() if name != "cidr"}
 
 
 async def delete_member(call: Call) -> None:
@@ -253,12 +287,16 @@ def register() -> None:
         if guest or cluster:
             endpoint("GET", f"{base}/aliases")(aliases)
             endpoint("POST", f"{base}/aliases")(add_alias)
+            endpoint("GET", f"{base}/aliases/{{name}}")(alias)
+            endpoint("PUT", f"{base}/aliases/{{name}}")(change_alias)
             endpoint("DELETE", f"{base}/aliases/{{name}}")(delete_alias)
             endpoint("GET", f"{base}/ipset")(sets)
             endpoint("POST", f"{base}/ipset")(add_set)
             endpoint("GET", f"{base}/ipset/{{name}}")(members)
             endpoint("POST", f"{base}/ipset/{{name}}")(add_member)
             endpoint("DELETE", f"{base}/ipset/{{name}}")(delete_set)
+            endpoint("GET", f"{base}/ipset/{{name}}/{{cidr}}")(member)
+            endpoint("PUT", f"{base}/ipset/{{name}}/{{cidr}}")(change_member)
             endpoint("DELETE", f"{base}/ipset/{{name}}/{{cidr}}")(delete_member)
             endpoint("GET", f"{base}/refs")(references)
     endpoint("GET", "/cluster/firewall/groups/{group}")(rules)

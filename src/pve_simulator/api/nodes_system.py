@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from pve_simulator.call import Call, endpoint
 from pve_simulator.tables import rows
+from pve_simulator.tasks import Run
 from pve_simulator.versions import RELEASES
 
 SERVICES = {
@@ -139,6 +140,37 @@ def service(call: Call, name: str) -> dict[str, str]:
 @endpoint("GET", "/nodes/{node}/services/{service}/state")
 async def service_state(call: Call) -> dict[str, str]:
     return service(call, call["service"])
+
+
+@endpoint("GET", "/nodes/{node}/services/{service}")
+async def service_index(call: Call) -> list[dict[str, str]]:
+    return [{"subdir": name} for name in ("state", "start", "stop", "restart", "reload")]
+
+
+def act_on_services(verb: str) -> None:
+    """A task `srv...`: the services themselves stay as they are."""
+
+    async def act(call: Call) -> str:
+        async def work(run: Run) -> None:
+            await run.sleep(1.0)
+
+        return call.task(f"srv{verb}", call["service"], work)
+
+    endpoint("POST", f"/nodes/{{node}}/services/{{service}}/{verb}")(act)
+
+
+for _verb in ("start", "stop", "restart", "reload"):
+    act_on_services(_verb)
+
+
+@endpoint("POST", "/nodes/{node}/apt/update")
+async def refresh_packages(call: Call) -> str:
+    async def work(run: Run) -> None:
+        run.log("starting apt-get update")
+        await run.sleep(2.0)
+        run.log("Reading package lists...")
+
+    return call.task("aptupdate", "", work)
 
 
 @endpoint("GET", "/nodes/{node}/apt/versions")
