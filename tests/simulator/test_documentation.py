@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -163,6 +165,26 @@ def _(pve: Simulator, vm: str) -> None:
 @recipe("The certificate was renewed")
 def _(pve: Simulator, vm: str) -> None:
     assert pve.world()["fingerprint"] != pve.fingerprint
+
+
+@recipe("The quorum is lost")
+def _(pve: Simulator, vm: str) -> None:
+    assert pve.call("PUT", "/cluster/options", keyboard="de").status == 500
+    assert pve.call("GET", "/cluster/resources").status == 200
+
+
+@recipe("A write with a cookie is lost")
+def _(pve: Simulator, vm: str) -> None:
+    def write() -> Reply:
+        request = urllib.request.Request(f"{pve.url}/api2/json/pools", b"poolid=x", {"Cookie": "PVEAuthCookie=PVE:any"})
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with urllib.request.urlopen(request, context=context, timeout=10) as reply:
+            return Reply(reply.status, reply.reason, reply.read())
+
+    assert lost(write)
+    assert [row["status"] for row in pve.requests() if row["path"].endswith("/pools")] == [-1]
+    assert pve.call("PUT", f"{vm}/config", description="with a token").status == 200
 
 
 @pytest.fixture
