@@ -154,6 +154,7 @@ async def _serve(settings: Settings, installation: Installation) -> None:
             app = listening.behind_proxy(known, settings)
             config = uvicorn.Config(
                 app,
+                http=listening.BoundedHttp,
                 log_config=None,
                 access_log=False,
                 server_header=False,

@@ -105,7 +105,7 @@ def test_what_is_secret_by_its_name_is_masked_at_any_depth() -> None:
 
 
 @pytest.mark.parametrize("text", [
-    "Authorization: PVEAPIToken=root@pam!x=0123", "authorization: Bearer abcdef", "token comserv_0123456789abcdef0",
+    "Authorization: PVEAPIToken=root@pam!x=0123", "authorization: Bearer abcdef", "token cs_0123456789abcdefghijABCDEFGHIJ0123456789_-x",
     "PVE:root@pam:65F0A1B2::c2lnbmF0dXJl", "postgresql://comserv:hunter2@db/comserv",
     "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----",
 ])  # fmt: skip

@@ -99,7 +99,7 @@ class FakeSessions(_Told):
         self.told.set_up = True
         return self._in()
 
-    async def sign_in(self, name: str, password: str, address: str, user_agent: str) -> SignedIn:
+    async def sign_in(self, name: str, password: str, address: str, user_agent: str, former: str = "") -> SignedIn:
         if name == "slow":
             raise TooManyAttempts("The next try is taken in 30 s.", retry_after=30)
         if password != GOOD:

@@ -5,6 +5,7 @@ import secrets
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = structlog.get_logger(__name__)
@@ -37,6 +38,9 @@ class RequestIds:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 return await self.app(scope, receive, send_with_id)
+            except ClientDisconnect:  # in the middle of its body: nobody is there to be answered
+                if not outermost:
+                    raise
             except Exception:
                 if (
                     outermost

@@ -17,7 +17,7 @@ _NAMES = re.compile(
 _SHAPES = (
     re.compile(r"(?<=PVEAPIToken=)[^\s\"',;]+"),
     re.compile(r"(?<=[Bb]earer )[^\s\"',;]+"),
-    re.compile(r"\bcomserv_[A-Za-z0-9_-]{16,}"),
+    re.compile(r"\bcs_[A-Za-z0-9_-]{32,}"),  # API tokens of our own
     re.compile(r"\bPVE(?:VNC)?:[^\s\"':]+:[0-9A-F]{8}::[A-Za-z0-9+/=]+"),
     re.compile(r"(?<=://)[^/\s\"'@:]+:[^/\s\"'@]+(?=@)"),
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL),

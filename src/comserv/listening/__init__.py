@@ -3,9 +3,11 @@
 from comserv.listening.certificates import Certificate, Tls, certificate, look
 from comserv.listening.hosts import KnownHosts
 from comserv.listening.place import base_url, bind, check, is_loopback
+from comserv.listening.protocol import BoundedHttp
 from comserv.listening.proxy import behind_proxy
 
 __all__ = [
+    "BoundedHttp",
     "Certificate",
     "KnownHosts",
     "Tls",

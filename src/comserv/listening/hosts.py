@@ -37,7 +37,8 @@ class KnownHosts:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        name = host_name(Headers(scope=scope).get("host", ""))
+        named = Headers(scope=scope).getlist("host")
+        name = host_name(named[0]) if len(named) == 1 else ""  # of two, a proxy may have read the other one
         if not self._is_ours(name) and scope["path"] != HEALTH:
             why = f"Comserv is not known as {name[:100] or 'nothing: the request names no host'}."
             cure = f"Open {self._base}" if self._public else f"Open {self._base}, or tell its name: COMSERV_PUBLIC_URL."

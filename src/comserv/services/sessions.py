@@ -93,8 +93,10 @@ class Sessions:
             await write_audit(tx, actor, "set_up", f"person {person.name}", detail="The first administrator.")
             return await self._open(tx, person, address, user_agent)
 
-    async def sign_in(self, name: str, password: str, address: str, user_agent: str) -> SignedIn:
-        """Raises Unauthenticated (never says which of the two was wrong), TooManyAttempts with `retry_after` seconds."""
+    async def sign_in(self, name: str, password: str, address: str, user_agent: str, former: str = "") -> SignedIn:
+        """A session of its own each time; the browser's former one ends.
+
+        Raises Unauthenticated (never says which of the two was wrong), TooManyAttempts with `retry_after` seconds."""
         async with self._db.read() as tx:
             slow_down(await attempts.known(tx, name, address), tx.now)
             person = await people.by_name(tx, name)
@@ -109,6 +111,7 @@ class Sessions:
             if fresh and await people.password_hash(tx, person.id) == stored:
                 await people.set_password(tx, person.id, fresh)
             await write_audit(tx, _actor(person, "page", address), "sign_in", f"person {person.name}")
+            await self._end(tx, former)
             return await self._open(tx, person, address, user_agent)
 
     async def _refusal(self, name: str, address: str, counted: Attempts) -> Unauthenticated:
@@ -185,9 +188,13 @@ class Sessions:
 
     async def sign_out(self, token: str) -> None:
         async with self._db.write() as tx:
-            session = await sessions.by_token(tx, token)
-            if session:
-                await sessions.revoke(tx, session.id)
+            await self._end(tx, token)
+
+    async def _end(self, tx: Transaction, token: str) -> None:
+        """The session of a cookie, where it is one; a link that signs in is none."""
+        session = await sessions.by_token(tx, token) if token and not token.startswith(LINK) else None
+        if session:
+            await sessions.revoke(tx, session.id)
 
     def _csrf(self, token: str) -> str:
         return self._db.vault.keyed_hash(token.encode(), "csrf").hex()

@@ -66,7 +66,11 @@ def router(web: Web) -> APIRouter:
         name, then = text_of(form, "user", 255), links.safe_return(text_of(form, "then") or "/")
         try:
             signed_in = await sessions.sign_in(
-                name, _password(form.get("password")), address_of(request), agent_of(request)
+                name,
+                _password(form.get("password")),
+                address_of(request),
+                agent_of(request),
+                web.cookies.read(request),
             )
         except (Unauthenticated, TooManyAttempts) as error:
             page = SignInPage(request.url.hostname or "", then, name, error=error)

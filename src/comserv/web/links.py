@@ -20,8 +20,11 @@ def sign_in(then: str = "") -> str:
 
 
 def safe_return(then: str) -> str:
-    """A path of our own to go back to, else the overview: what comes in an address may lead elsewhere."""
-    plain = then.startswith("/") and not then.startswith("//") and not _MISREAD.search(then)
+    """A path of our own to go back to, else the overview: what comes in an address may lead elsewhere.
+
+    Of ASCII, as browsers send it: it ends in a header.
+    """
+    plain = then.startswith("/") and not then.startswith("//") and then.isascii() and not _MISREAD.search(then)
     return then if plain else overview()
 
 
