@@ -67,7 +67,7 @@ def guarded(running: Running) -> Iterator[Running]:
     derandomize=True,
     database=None,
     phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture],
 )
 def test_whoever_may_not_is_refused_before_anything_else_is_looked_at(
     case: schemathesis.Case, guarded: Running
