@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
-from prometheus_client.parser import text_string_to_metric_families  # pyright: ignore[reportMissingImports] # trees set up before this package came still lint
+from prometheus_client.parser import text_string_to_metric_families
 
 from comserv import app
 from comserv.domain.person import Role

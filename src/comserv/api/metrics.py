@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from time import perf_counter
 
-from prometheus_client import CollectorRegistry, GCCollector, Histogram, PlatformCollector, ProcessCollector  # pyright: ignore[reportMissingImports] # trees set up before this package came still lint
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily, Metric  # pyright: ignore[reportMissingImports] # trees set up before this package came still lint
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest  # pyright: ignore[reportMissingImports] # trees set up before this package came still lint
-from prometheus_client.registry import Collector  # pyright: ignore[reportMissingImports] # trees set up before this package came still lint
+from prometheus_client import CollectorRegistry, GCCollector, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
