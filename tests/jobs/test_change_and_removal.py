@@ -126,6 +126,30 @@ async def test_a_lost_call_does_not_overwrite_what_somebody_else_changed_meanwhi
     assert config_of(pve, key)["memory"] == "96"
 
 
+@pytest.mark.parametrize("look", ["/qemu/{vmid}/config$", "/tasks/[^/]+/status$", "/tasks/[^/]+/log$"])
+async def test_a_look_that_the_server_refuses_after_a_change_is_made_again(
+    comserv: Installed, pve: Pve, look: str
+) -> None:
+    key = await a_vm(comserv)
+    pve.fault("task_slow", {"method": "POST", "path": f"/qemu/{key.vmid}/config$"}, times=1, factor=10)
+    job = await comserv.sent(await change(comserv, key, memory_mb=128), "configure")
+    pve.fault("status", {"method": "GET", "path": look.format(vmid=key.vmid)}, status=500, text="not today", times=2)
+    held = await comserv.waiting(job, "outcome_unknown")
+    assert held.waiting and "not today" in held.waiting.text
+    done = await comserv.ended(job)
+    assert done.state == "succeeded" and config_of(pve, key)["memory"] == "128", done
+    assert len(pve.tasks("qmconfig", key.vmid)) == 1
+
+
+async def test_a_look_that_the_server_refuses_before_anything_was_sent_ends_the_change(
+    comserv: Installed, pve: Pve
+) -> None:
+    key = await a_vm(comserv)
+    pve.fault("status", {"method": "GET", "path": f"/qemu/{key.vmid}/config$"}, status=500, text="not today")
+    done = await comserv.ended(await change(comserv, key, memory_mb=128))
+    assert done.error and done.error.code == "request_refused" and pve.tasks("qmconfig", key.vmid) == [], done
+
+
 @pytest.mark.parametrize("effect", ["drop_before", "drop_after"])
 async def test_a_lost_reply_to_a_change_makes_the_change_once(comserv: Installed, pve: Pve, effect: str) -> None:
     key = await a_vm(comserv)
@@ -320,6 +344,21 @@ async def test_another_guest_that_took_the_number_right_after_a_removal_whose_re
     pve.done("POST", "/nodes/pve/qemu", vmid=key.vmid, name="another", memory=32)
     done = await comserv.ended(job)
     assert done.state == "succeeded" and pve.the(key.vmid)["name"] == "another", done
+
+
+@pytest.mark.parametrize("look", ["/qemu/{vmid}/config$", "/tasks$"])
+async def test_a_look_that_the_server_refuses_after_a_lost_removal_is_made_again(
+    comserv: Installed, pve: Pve, look: str
+) -> None:
+    key = await a_vm(comserv)
+    pve.fault("delay", {"method": "DELETE", "path": f"/qemu/{key.vmid}$"}, times=1, seconds=6)
+    pve.fault("drop_after", {"method": "DELETE", "path": f"/qemu/{key.vmid}$"}, times=1)
+    job = await delete(comserv, key)
+    await comserv.until(job, lambda now: now.step("delete").intent)
+    pve.fault("status", {"method": "GET", "path": look.format(vmid=key.vmid)}, status=500, text="not today", times=1)
+    done = await comserv.ended(job)
+    assert done.state == "succeeded" and pve.guest(key.vmid) is None, done
+    assert len(pve.tasks("qmdestroy", key.vmid)) == 1
 
 
 async def test_a_second_removal_finds_it_gone(comserv: Installed, pve: Pve) -> None:

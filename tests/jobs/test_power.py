@@ -209,6 +209,15 @@ async def test_a_lost_reply_is_looked_for_and_nothing_is_done_twice(comserv: Ins
     assert len(pve.world()["tasks"]) == before + 5
 
 
+async def test_a_look_that_the_server_refuses_after_a_lost_reply_is_made_again(comserv: Installed, pve: Pve) -> None:
+    vmid = a_vm(pve, "running")
+    pve.fault("drop_after", {"method": "POST", "path": f"/qemu/{vmid}/status/"}, times=1)
+    current = {"method": "GET", "path": f"/qemu/{vmid}/status/current$"}
+    pve.fault("status", current, status=500, text="not today", after=1, times=1)
+    done = await comserv.ended(await ask(comserv, vmid, "reset"))
+    assert done.state == "succeeded" and len(pve.tasks("qmreset", vmid)) == 1, done
+
+
 async def test_a_reset_is_not_taken_for_done_because_an_earlier_one_was(comserv: Installed, pve: Pve) -> None:
     """The list of tasks still shows the first one when the second call is lost."""
     vmid = a_vm(pve, "running")

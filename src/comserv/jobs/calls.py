@@ -29,6 +29,7 @@ from comserv.domain.errors import (
     ServerUnreachable,
     TaskMissing,
     TokenRefused,
+    VmidTaken,
 )
 from comserv.domain.job import CallRecord, RunningTask, StepState, WaitReason
 from comserv.domain.lostreply import (
@@ -75,6 +76,8 @@ NOT_CARRIED_OUT = (
     DigestMismatch,
 )
 """Proxmox's own words that say by themselves that nothing was done; any other error reply is looked into."""
+TELLS = (GuestMissing, TaskMissing, VmidTaken, ParametersRefused)
+"""Refusals of a read that are its answer; any other one tells nothing about what is there."""
 
 
 class Recorder:
@@ -261,10 +264,10 @@ class Caller:
         )
 
     async def look(self, look: Look, sent: Sent) -> Next:
-        """A look that the server does not answer holds the job; nothing is concluded from silence."""
+        """A look that the server does not answer, or refuses, holds the job; nothing is concluded from it."""
         try:
             return await look(sent)
-        except (ServerUnreachable, ReplyUnreadable) as error:
+        except (ServerUnreachable, ReplyUnreadable, RequestRefused) as error:
             raise self.held(error) from error
 
     async def _follow(self, step: StepRun, upid: Upid, look: Look, doing: str) -> TaskStatus | None:
@@ -284,7 +287,7 @@ class Caller:
             text = f"{doing}: the server does not know the task any more. Looking at what came of it."
             await step.intend({name: value for name, value in step.intent.items() if name != "upid"})
             raise Hold(WaitReason.OUTCOME_UNKNOWN, text, self.run.later(LOOK_EVERY), cancellable=False) from None
-        except (ServerUnreachable, ReplyUnreadable) as error:
+        except (ServerUnreachable, ReplyUnreadable, RequestRefused) as error:
             raise self.held(error) from error
 
     async def _stop_if_asked(self, upid: Upid) -> None:
@@ -349,20 +352,28 @@ class Caller:
         return self._watch.targets[row.upid.text]
 
     async def reads(self, reading: Awaitable[Any]) -> Any:
-        """A read of a story; a server that does not answer holds the job."""
+        """A read of a story; a server that does not answer holds the job. So does a refusal once something was sent: it tells
+        nothing about what came of that. Before, it is the job's end, since nothing is there yet."""
         try:
             return await reading
         except (ServerUnreachable, ReplyUnreadable) as error:
             raise self.held(error) from error
+        except RequestRefused as error:
+            if isinstance(error, TELLS) or not any(step.intent or step.upid for step in self.run.job.steps):
+                raise
+            raise self.held(error) from error
 
 
 def held(run: Run, error: ProxmoxError) -> Hold:
-    """The server does not answer, or is not to be asked: the job waits for it, and says so. What was sent is not left alone
-    by a cancel."""
-    rests = isinstance(error, ServerInMaintenance)
+    """The server does not answer, does not tell what is there, or is not to be asked: the job waits for it, and says so.
+    What was sent is not left alone by a cancel."""
     text = f"{error.title} {error.detail}".strip()
     under_way = any("at" in step.intent for step in run.job.steps if step.state is StepState.RUNNING)
-    reason, again = (WaitReason.MAINTENANCE, REST) if rests else (WaitReason.SERVER_DOWN, TRY_LATER)
+    reason, again = WaitReason.SERVER_DOWN, TRY_LATER
+    if isinstance(error, ServerInMaintenance):
+        reason, again = WaitReason.MAINTENANCE, REST
+    elif isinstance(error, RequestRefused):
+        reason, text = WaitReason.OUTCOME_UNKNOWN, f"What is there could not be read: {error.detail} It is read again."
     return Hold(reason, text, run.later(again), problem=error.problem(), cancellable=not under_way)
 
 

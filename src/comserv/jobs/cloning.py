@@ -7,7 +7,6 @@ from typing import Any
 from comserv.domain.errors import (
     GuestMissing,
     Problem,
-    RequestRefused,
 )
 from comserv.domain.guest import GuestKey, GuestStatus
 from comserv.domain.hostname import same_name
@@ -28,7 +27,7 @@ from comserv.domain.provisioning import (
 )
 from comserv.domain.reservation import Reservation
 from comserv.domain.units import GIB, MIB
-from comserv.jobs.calls import Refused
+from comserv.jobs.calls import TELLS, Refused
 from comserv.jobs.failures import failure_of
 from comserv.jobs.newvm import NewVm
 from comserv.jobs.run import StepRun
@@ -71,7 +70,7 @@ class Cloning(NewVm):
     async def _is_free(self, vmid: int) -> bool:
         try:
             await self.caller.reads(self.caller.client.cluster.is_free(vmid))
-        except RequestRefused:
+        except TELLS:
             return False
         return True
 
@@ -207,7 +206,7 @@ class Cloning(NewVm):
         """The node on which somebody's guest has our number; None where nobody has it."""
         try:
             await self.caller.client.cluster.is_free(self.vmid)
-        except RequestRefused:
+        except TELLS:
             rows = (await self.caller.client.cluster.resources()).guests
             return next((row.node for row in rows if row.key.vmid == self.vmid), self.decision.node)
         return None

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from comserv.domain.errors import GuestMissing, Problem, RequestRefused
+from comserv.domain.errors import GuestMissing, Problem
 from comserv.domain.guest import GuestState, GuestType
 from comserv.domain.job import JobKind, WaitReason
 from comserv.domain.lostreply import CallLook, Next, Sent, after_call
@@ -144,5 +144,5 @@ class PowerChange:
     async def _state_or_none(self) -> GuestState | None:
         try:
             return await self.handle.current()
-        except (GuestMissing, RequestRefused):
+        except GuestMissing:
             return None
