@@ -185,7 +185,7 @@ async def test_a_clone_that_somebody_stops_on_the_server_fails_the_job_and_says_
 
 
 async def test_an_edit_by_somebody_else_during_the_configuration_is_kept(comserv: Installed, pve: Pve) -> None:
-    pve.fault("delay", CONFIG, times=1, seconds=10)
+    pve.fault("delay", CONFIG, times=1, seconds=25)
     job = await comserv.create(memory_mb=704)
     job = await comserv.until(job, lambda now: now.step("configure").intent)
     pve.other("PUT", f"/nodes/{job.node}/qemu/{job.vmid}/config", cpulimit="1.5")
@@ -203,6 +203,35 @@ async def cancelled_after_the_clone(comserv: Installed, pve: Pve, **given: Any) 
     job = await comserv.ended(job)
     assert job.state == "cancelled" and job.step("clone").state == "done", job
     return job
+
+
+@pytest.mark.parametrize("start", [True, False])
+async def test_a_vm_that_somebody_starts_before_it_is_configured_says_what_waits_for_a_restart(
+    comserv: Installed, pve: Pve, start: bool
+) -> None:
+    pve.fault("delay", CONFIG, times=1, seconds=25)
+    job = await comserv.create(cpu_cores=3, memory_mb=640, start_after_creation=start)
+    job = await comserv.until(job, lambda now: now.step("configure").intent)
+    assert pve.done("POST", f"/nodes/{job.node}/qemu/{job.vmid}/status/start") == "OK"
+    done = await comserv.ended(job)
+    assert done.state == "succeeded" and set(pve.the(job.vmid or 0)["pending"]) == {"cores", "memory"}, done
+    assert done.result["after_restart"] == ["cores", "memory"]
+    said = next(text for text in done.warnings if "Somebody else" in text)
+    assert "the cores and the memory" in said and "Reboot it" in said
+
+
+async def test_what_waited_for_a_restart_and_got_it_before_the_end_is_no_warning(comserv: Installed, pve: Pve) -> None:
+    pve.fault("delay", CONFIG, times=1, seconds=25)
+    pve.fault("delay", {"method": "PUT", "path": "/resize$"}, times=1, seconds=10)
+    job = await comserv.create(memory_mb=640, disk_gb=22)
+    job = await comserv.until(job, lambda now: now.step("configure").intent)
+    here = f"/nodes/{job.node}/qemu/{job.vmid}/status"
+    assert pve.done("POST", f"{here}/start") == "OK"
+    job = await comserv.until(job, lambda now: now.step("configure").state == "done")
+    assert pve.done("POST", f"{here}/stop") == "OK" and pve.done("POST", f"{here}/start") == "OK"
+    done = await comserv.ended(job)
+    assert done.state == "succeeded" and not any("Somebody else" in text for text in done.warnings), done
+    assert pve.the(job.vmid or 0)["config"]["memory"] == "640"
 
 
 async def test_a_guest_that_is_deleted_between_two_steps_fails_the_job(comserv: Installed, pve: Pve) -> None:

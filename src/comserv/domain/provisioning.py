@@ -1,11 +1,11 @@
 """The calls of a creation: their parameters, built from request, decision and what the clone's configuration shows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import quote, unquote
 
 from comserv.domain import propertystring
-from comserv.domain.guest import GuestConfig
+from comserv.domain.guest import GuestConfig, PendingChange
 from comserv.domain.hardware import (
     NetworkCard,
     agent_enabled,
@@ -247,6 +247,35 @@ def verify_configuration(
     if strip_marker(config.get("description")) != _notes(request, decision):
         different.append(Difference("description", _notes(request, decision), strip_marker(config.get("description"))))
     return tuple(different)
+
+
+_SETTINGS = {
+    "cores": "the cores",
+    "sockets": "the cores",
+    "vcpus": "the cores",
+    "memory": "the memory",
+    "balloon": "the memory",
+    "net0": "the network card",
+    "agent": "the guest agent",
+    "name": "the name",
+}
+_CLOUD_INIT = ("ciuser", "cipassword", "sshkeys", "ipconfig0", "nameserver", "searchdomain")
+_WORDS = {**_SETTINGS, **dict.fromkeys(_CLOUD_INIT, "cloud-init")}
+
+
+def waiting_settings(pending: Iterable[PendingChange]) -> tuple[str, ...]:
+    """Keys that a creation sets and that a running VM does not have before its next start; those of others are theirs."""
+    return tuple(change.key for change in pending if change.key in _WORDS)
+
+
+def restart_warning(keys: Iterable[str]) -> str:
+    """What `waiting_settings` means, and what to do."""
+    *before, last = dict.fromkeys(_WORDS[key] for key in keys)
+    names = f"{', '.join(before)} and {last}" if before else last
+    return (
+        f"Somebody else started the VM before it was configured, so it runs without what was asked for {names}. "
+        "Reboot it from here, or shut it down and start it."
+    )
 
 
 def verify_size(request: VmRequest, decision: Decision, config: GuestConfig) -> tuple[Difference, ...]:

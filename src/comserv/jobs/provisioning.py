@@ -10,6 +10,7 @@ import msgspec
 
 from comserv.domain.errors import (
     DigestMismatch,
+    GuestMissing,
     Problem,
 )
 from comserv.domain.guest import GuestConfig, GuestStatus
@@ -25,15 +26,17 @@ from comserv.domain.provisioning import (
     configure_parameters,
     grow_parameters,
     guest_path,
+    restart_warning,
     verify_configuration,
     verify_size,
+    waiting_settings,
 )
 from comserv.domain.taskend import explain
 from comserv.domain.vmrequest import secrets_of, stored_vm_request
 from comserv.jobs.calls import Ended, Refused
 from comserv.jobs.cloning import Cloning
 from comserv.jobs.failures import failure_of
-from comserv.jobs.newvm import changed_meanwhile
+from comserv.jobs.newvm import changed_meanwhile, vanished
 from comserv.jobs.proving import Proving
 from comserv.jobs.run import Run, StepRun
 from comserv.jobs.story import StepFailed, Story
@@ -99,14 +102,17 @@ class Creation(Cloning, Proving):
         await self.run.step("configure", self.configure, text="Configure CPU, memory, network and cloud-init")
         await self.grow_if_asked()
         await self.start_if_asked()
-        proof = await self.run.step("prove", self.prove, text=f"Prove that {name} answers as asked")
+        proof = await self.run.step("prove", self.prove_all, text=f"Prove that {name} answers as asked")
         if proof.get("warning"):
             self.run.warn(str(proof["warning"]))
+        if proof.get("after_restart"):
+            self.run.warn(restart_warning(proof["after_restart"]))
         return {
             "vmid": self.vmid,
             "node": self.decision.node,
             "name": name,
             "addresses": list(proof.get("addresses", ())),
+            **({"after_restart": proof["after_restart"]} if proof.get("after_restart") else {}),
         }
 
     # --- configure
@@ -143,7 +149,20 @@ class Creation(Cloning, Proving):
             )
         await self._show(step, self._shown(config, GuestStatus.STOPPED))
         step.forget_secrets()
-        return {}
+        return {"after_restart": await self._waiting()}
+
+    async def _waiting(self) -> list[str]:
+        """What of our settings a VM that somebody else started before them does not run with yet."""
+        try:
+            return list(waiting_settings(await self.caller.reads(self.guest.pending())))
+        except GuestMissing as error:
+            raise StepFailed(vanished(self.request.hostname, error)) from error
+
+    async def prove_all(self, step: StepRun) -> Mapping[str, Any]:
+        """The proof, and what waits for a restart still: that may have come since."""
+        proof = await self.prove(step)
+        waited = self.run.job.step("configure").result.get("after_restart")
+        return {**proof, "after_restart": await self._waiting()} if waited else proof
 
     def _is_configured(self, config: GuestConfig) -> bool:
         return not verify_configuration(
