@@ -86,7 +86,7 @@ def wire(settings: Settings) -> Installation:
         finder=Finder(database, estate),
         bundles=Bundles(database, estate, loads, _surroundings(settings)),
         metrics=Metrics(database, estate, clients, times),
-        live=Live(database),
+        live=Live(database, estate.caught_up),
         loads=loads,
         maintenances=Maintenances(database, estate, clients),
         doctor=Doctor(database, estate, clients),

@@ -92,6 +92,22 @@ def test_rows_change_in_place_and_new_ones_are_offered(page: Page, site: Site, t
     assert page.is_checked("#g-lab-131 .pick input") and page.locator("#g-lab-132").count() == 0
 
 
+def test_a_row_that_changes_while_others_are_offered_is_shown_now_and_afterwards(
+    page: Page, site: Site, told: Told
+) -> None:
+    page.goto(site.address + "/guests")
+    told.guests = (*estate.GUESTS, estate.view(estate.guest("lab", 777, "aaa-new", "pve1")))
+    site.tell("guests", "lab")
+    expect(page.locator("#news")).to_have_text("1 new, show")
+    busier = replace(estate.GUESTS[0], guest=structs.replace(estate.WEB, cpu=0.77))
+    told.guests = (busier, *told.guests[1:])
+    site.tell("guests", "lab")
+    expect(page.locator("#g-lab-131")).to_contain_text("77 %")
+    page.click("#news button")
+    expect(page.locator("#g-lab-777")).to_be_visible()
+    expect(page.locator("#g-lab-131")).to_contain_text("77 %")
+
+
 def test_a_list_under_the_pointer_waits_until_the_pointer_has_left(page: Page, site: Site, told: Told) -> None:
     page.goto(site.address + "/")
     page.hover("#p-overview-attention li >> nth=0")

@@ -8,11 +8,13 @@ from dataclasses import replace
 from urllib.parse import urlencode
 
 import pytest
+from msgspec import structs
 
 from comserv.domain.job import JobState
 from comserv.domain.person import Role
 from comserv.web import events, live
 from tests.web import estate
+from tests.web.browsing import Client
 from tests.web.conftest import Site
 from tests.web.services import TOKEN, Told
 
@@ -105,6 +107,31 @@ def test_who_comes_back_catches_up(site: Site, told: Told, closing: list[Stream]
 
 def test_what_is_drawn_after_a_notice_was_read_after_it() -> None:
     assert live.TOGETHER < events.GATHER
+
+
+def test_of_a_list_only_the_rows_that_changed_are_sent(site: Site, told: Told, closing: list[Stream]) -> None:
+    stream = Stream(site, ("guests:", "old"))
+    closing.append(stream)
+    whole = stream.part()["data"]
+    assert 'hx-swap="rows"' in whole and whole.count("<tr") > 10
+    busier = replace(estate.GUESTS[0], guest=structs.replace(estate.WEB, cpu=0.77))
+    told.guests = (busier, *estate.GUESTS[1:])
+    site.tell("guests", "lab")
+    changed = stream.part()["data"]
+    assert 'hx-swap="changed-rows"' in changed and changed.count("<tr") == 1 and "77 %" in changed
+    told.guests = told.guests[1:]
+    site.tell("guests", "lab")
+    assert 'hx-swap="rows"' in stream.part()["data"]
+
+
+def test_who_comes_back_gets_whole_lists_since_nobody_knows_what_it_had(
+    site: Site, told: Told, closing: list[Stream]
+) -> None:
+    page = Client(site.port).get("/guests").text
+    mark = re.findall(r"guests(?:%3A|:)[^~]*~([0-9a-f]{12})", page)[0]
+    stream = Stream(site, ("guests:", mark), after="0")
+    closing.append(stream)
+    assert 'hx-swap="rows"' in stream.part()["data"]
 
 
 def test_an_end_of_a_job_is_told_by_name(site: Site, closing: list[Stream]) -> None:

@@ -45,6 +45,11 @@ class Subscription:
         self._unread: dict[tuple[Topic, str], Change] = {}
         self._some = asyncio.Event()
 
+    @property
+    def unread(self) -> bool:
+        """Whether something waits to be read."""
+        return self._some.is_set()
+
     def put(self, change: Change) -> None:
         if not self._topics or change.topic in self._topics or change.topic is Topic.ALL:
             self._unread[change.topic, change.key] = change

@@ -21,9 +21,10 @@ from comserv.domain.picture import Health, Picture
 from comserv.domain.rights import RightsSeen
 from comserv.domain.server import Server, ServerState
 from comserv.persistence import guests, jobs, pictures, rights, servers
-from comserv.persistence.changes import Change, Topic
+from comserv.persistence.changes import Change, Subscription, Topic
 from comserv.persistence.database import Database, Transaction
 
+CAUGHT_UP_WITHIN = 2.0  # seconds
 STALE_AFTER = timedelta(seconds=45)  # four missed rounds of Proxmox's own 10 s
 RIGHTS_OLD_AFTER = timedelta(minutes=15)  # three looks that were missed
 OPEN = (JobState.QUEUED, JobState.RUNNING)
@@ -138,6 +139,8 @@ class Estate:
         self._rows_revision = 0
         self._figures_revision = 0
         self._moved = asyncio.Condition()
+        self._feed: Subscription | None = None
+        self._reading = False
 
     async def load(self) -> None:
         async with self._db.read() as tx:
@@ -151,6 +154,7 @@ class Estate:
         await self._move(rows=True)
 
     async def _move(self, *, rows: bool = False, figures: bool = False) -> None:
+        self._reading = False
         self.revision += 1  # with no pause after what moved: whoever holds rows of before learns of it here
         self._rows_revision += rows
         self._figures_revision += rows or figures
@@ -175,6 +179,12 @@ class Estate:
                 return False
         return True
 
+    async def caught_up(self) -> None:
+        """Waits until what changed before now has been read here, but not for long."""
+        feed = self._feed
+        if feed is not None and (feed.unread or self._reading):
+            await self.wait_for(lambda: not (feed.unread or self._reading), CAUGHT_UP_WITHIN)
+
     async def _read(self, tx: Transaction, server: Server) -> None:
         addresses: dict[int, list[KnownAddress]] = {}
         for one in await guests.known_addresses(tx, server.id):
@@ -194,8 +204,10 @@ class Estate:
         """Reads again what the change feed names; runs until it is cancelled."""
         topics = (Topic.SERVER, Topic.PICTURE, Topic.HEALTH, Topic.GUEST, Topic.JOB, Topic.RIGHTS)
         async with self._db.changes.subscribe(*topics) as changes:
+            self._feed = changes
             await self.load()
             async for change in changes:
+                self._reading = True
                 try:
                     await self._apply(change)
                 except DatabaseUnavailable as error:

@@ -2,14 +2,16 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from time import monotonic
 
 from comserv.persistence.changes import Change, Topic
 from comserv.persistence.database import Database
 
 HELD = 500
-SETTLE = 0.15  # seconds: changes that come together are told together, and the estate has read them by then
+SETTLE = 0.03  # seconds: changes that come together are told together
+APART = 0.2  # seconds between two tellings, so that a hundred sweeps in ten seconds are not a hundred drawings
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,13 @@ TOPICS = {
 
 
 class Live:
-    """Keep `run` running; `stop` ends every stream at once."""
+    """Keep `run` running; `stop` ends every stream at once.
 
-    def __init__(self, database: Database) -> None:
-        self._db = database
+    caught_up: waits until whatever pages are drawn from has read what changed before; else they would be drawn as they were.
+    """
+
+    def __init__(self, database: Database, caught_up: Callable[[], Awaitable[object]]) -> None:
+        self._db, self._caught_up = database, caught_up
         self._held: deque[Notice] = deque(maxlen=HELD)
         self._last = 0
         self._news = asyncio.Condition()
@@ -50,12 +55,15 @@ class Live:
 
     async def run(self) -> None:
         """Gathers what changed; runs until it is cancelled."""
+        told = -APART
         async with self._db.changes.subscribe() as changes:
             while True:
                 batch = [await changes.get()]
-                await asyncio.sleep(SETTLE)
+                await asyncio.sleep(max(SETTLE, told + APART - monotonic()))
                 while (more := changes.get_nowait()) is not None:
                     batch.append(more)
+                await self._caught_up()
+                told = monotonic()
                 await self._tell(batch)
 
     async def _tell(self, batch: list[Change]) -> None:

@@ -18,12 +18,11 @@ from comserv.services.jobs import JobQuery
 from comserv.services.live import Notice
 from comserv.web import links
 from comserv.web.context import Web
-from comserv.web.live import place
 from comserv.web.pages import Drawn
 
 TICK = 5.0  # s between two signs of life
 LOOK = 30.0  # s between two looks whether the session still holds
-GATHER = 0.1  # s that notices are gathered before parts are drawn
+GATHER = 0.05  # s that notices are gathered before parts are drawn
 MOST_PARTS = 16
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
@@ -38,6 +37,8 @@ def router(web: Web) -> APIRouter:
         seen = dict(_pairs(request.query_params.getlist("see")))
         for name in seen:
             web.parts.kind(name)
+            if after:  # it has got more than its page had, and nobody knows how much of it
+                seen[name] = ""
         stream = Stream(web, visitor.actor, seen, web.cookies.read(request))
         return EventSourceResponse(
             stream.messages(int(after) if _NUMBER.fullmatch(after) else None),
@@ -75,6 +76,7 @@ class Stream:
 
     def __init__(self, web: Web, actor: Actor, seen: dict[str, str], token: str) -> None:
         self._web, self._actor, self._seen, self._token = web, actor, seen, token
+        self._has: dict[str, Drawn] = {}
         self._dirty = set(seen)
         self._drawing: dict[asyncio.Task[Drawn], str] = {}
         self._not_before: dict[str, float] = {}
@@ -98,8 +100,8 @@ class Stream:
             notices = await self._wait(inbox)
             if notices is None:
                 return
-            for drawn in self._changed():
-                yield self._message(drawn)
+            for drawn, before in self._changed():
+                yield self._message(drawn, before)
             if any(notice.topic in ("job", "everything") for notice in notices):
                 yield format_sse_event(event="job", data_str="")
             if _clock() - looked >= LOOK or any(notice.topic in ("people", "everything") for notice in notices):
@@ -162,20 +164,23 @@ class Stream:
         concerns = self._web.parts.concerns
         self._dirty |= {name for name in self._seen if any(concerns(name, notice) for notice in notices)}
 
-    def _changed(self) -> list[Drawn]:
-        """What is drawn by now and came out otherwise than the tab has it."""
-        changed = []
+    def _changed(self) -> list[tuple[Drawn, Drawn | None]]:
+        """What is drawn by now and came out otherwise than the tab has it, with what it has where that is known."""
+        changed: list[tuple[Drawn, Drawn | None]] = []
         for task in [task for task in self._drawing if task.done()]:
             name, drawn = self._drawing.pop(task), task.result()
             if drawn.mark != self._seen[name]:
-                self._seen[name] = drawn.mark
-                changed.append(drawn)
+                changed.append((drawn, self._has.get(name)))
+            self._seen[name] = drawn.mark
+            if drawn.rows:
+                self._has[name] = drawn
+            else:
+                self._has.pop(name, None)
         return changed
 
-    def _message(self, drawn: Drawn) -> bytes:
-        swap = self._web.parts.kind(drawn.name).swap
-        html = f'<hx-partial hx-target="#{place(drawn.name)}" hx-swap="{swap}">{drawn.html}</hx-partial>'
-        return format_sse_event(data_str=html, id=None if self._revision is None else str(self._revision))
+    def _message(self, drawn: Drawn, before: Drawn | None) -> bytes:
+        """Always with an id, so that a tab that comes back says that it has got something."""
+        return format_sse_event(data_str=self._web.parts.message(drawn, before), id=str(self._revision or 0))
 
 
 Inbox = asyncio.Queue[Notice | None]

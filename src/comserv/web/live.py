@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from markupsafe import Markup
@@ -18,13 +18,14 @@ from comserv.domain.errors import ComservError, NotFound
 from comserv.domain.person import Actor
 from comserv.services.live import Notice
 from comserv.web.pages import Drawn
+from comserv.web.rows import split
 
 ValueT = TypeVar("ValueT")
 Draw = Callable[[Actor, str], Awaitable[str]]
 Concerns = Callable[[str, Notice], bool]
-MOST_KEPT = 512
+MOST_KEPT = 128  # drawings, and as many ways from one to the next
 FRESH = 1.0  # s
-TOGETHER = 0.08  # s within which parts that begin to be drawn share one reading; see Moment
+TOGETHER = 0.04  # s within which parts that begin to be drawn share one reading; see Moment
 _TIMES = re.compile(r"(<time\b[^>]*>)[^<]*")
 
 
@@ -52,6 +53,7 @@ class Parts:
         self._kinds: dict[str, PartKind] = {}
         self._problem = problem
         self._drawn: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
+        self._changes: OrderedDict[tuple[str, str, str], Markup | None] = OrderedDict()
 
     def register(self, kind: PartKind) -> None:
         self._kinds[kind.kind] = kind
@@ -81,6 +83,29 @@ class Parts:
             html = self._problem(error)
         return Drawn(name, Markup(html), mark(html))  # noqa: S704 - drawn by a template, which escapes
 
+    def message(self, drawn: Drawn, before: Drawn | None) -> Markup:
+        """What brings a browser from one drawing of a part to the next: the rows that changed, else the whole part."""
+        swap, html, changed = self.kind(drawn.name).swap, drawn.html, self._changed_rows(drawn, before)
+        if changed is not None:
+            swap, html = "changed-rows", changed
+        return Markup('<hx-partial hx-target="#{}" hx-swap="{}">{}</hx-partial>').format(place(drawn.name), swap, html)
+
+    def _changed_rows(self, drawn: Drawn, before: Drawn | None) -> Markup | None:
+        """Found once for all browsers that stand where this one does."""
+        if before is None or before.rows is None or drawn.rows is None:
+            return None
+        key = (drawn.name, before.mark, drawn.mark)
+        if key not in self._changes:
+            self._changes[key] = drawn.rows.changed_since(before.rows)
+            if len(self._changes) > MOST_KEPT:
+                self._changes.popitem(last=False)
+        return self._changes[key]
+
+    async def _draw_rows(self, actor: Actor, name: str) -> Drawn:
+        """As `draw`, and for a list its single rows."""
+        drawn = await self.draw(actor, name)
+        return replace(drawn, rows=split(drawn.html, mark)) if self.kind(name).swap == "rows" else drawn
+
     async def shared(self, actor: Actor, name: str, revision: int | None) -> Drawn:
         """The part no older than this revision, drawn once for all who have the same role.
 
@@ -89,7 +114,7 @@ class Parts:
         key, clock = (name, str(actor.role)), asyncio.get_running_loop().time()
         kept = self._drawn.get(key)
         if kept is None or not kept.serves(revision, clock):
-            kept = _Kept(-1 if revision is None else revision, clock, asyncio.ensure_future(self.draw(actor, name)))
+            kept = _Kept(-1 if revision is None else revision, clock, asyncio.ensure_future(self._draw_rows(actor, name)))
             self._drawn[key] = kept
             if len(self._drawn) > MOST_KEPT:
                 self._drawn.popitem(last=False)

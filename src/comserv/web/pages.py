@@ -21,17 +21,22 @@ from comserv.domain.person import Action, Actor
 from comserv.web import links, measures, verbs, vocabulary
 from comserv.web.assets import Assets
 from comserv.web.icons import GLYPHS, ICONS
+from comserv.web.rows import Rows
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A live part as it was drawn: its HTML, and a mark that changes with it (but not with the mere passing of time)."""
+    """A live part as it was drawn: its HTML, and a mark that changes with it (but not with the mere passing of time).
+
+    rows: where it is a list of which single rows can be sent.
+    """
 
     name: str
     html: Markup
     mark: str
+    rows: Rows | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

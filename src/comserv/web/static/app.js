@@ -57,8 +57,22 @@ addEventListener("signed-out", () => location.reload());
 
 // ---------- taking over live parts ----------
 // rows: rows that are there change in place; new ones and those that went are offered, never moved under the pointer.
+// changed-rows: the same list in the same order, of which only some rows are sent.
 // calm: a list waits until the pointer and the focus have left it.
 let api, offered = null;
+function takeRow(there, row) {
+  const single = document.createDocumentFragment();
+  single.append(row.cloneNode(true));
+  api.morph(there, single, false);
+}
+function takeChangedRows(body, fragment) {
+  for (const row of $$("tr[id]", fragment)) {
+    const there = document.getElementById(row.id), place = offered ? offered.findIndex((one) => one.id === row.id) : -1;
+    if (there) takeRow(there, row);
+    if (place >= 0) offered[place] = row.cloneNode(true);
+  }
+  return [...body.children];
+}
 function takeRows(body, fragment) {
   const fresh = $$("tr[id]", fragment), names = new Set(fresh.map((row) => row.id));
   const old = new Map($$("tr[id]", body).map((row) => [row.id, row]));
@@ -66,9 +80,7 @@ function takeRows(body, fragment) {
   for (const row of fresh) {
     const there = old.get(row.id);
     if (!there) { added += 1; continue; }
-    const single = document.createDocumentFragment();
-    single.append(row.cloneNode(true));
-    api.morph(there, single, false);
+    takeRow(there, row);
   }
   let gone = 0;
   for (const [name, row] of old) { row.classList.toggle("gone", !names.has(name)); gone += !names.has(name); }
@@ -80,10 +92,10 @@ function offer(body, fresh, added, gone, moved) {
   const news = $("#news");
   if (!news) return;
   const words = [added && `${added} new`, gone && `${gone} gone`, moved && "another order"].filter(Boolean).join(", ");
-  offered = words ? () => showRows(body, fresh) : null;
+  offered = words ? fresh : null;
   if (!words) return news.replaceChildren();
   const button = Object.assign(document.createElement("button"), { type: "button", className: "btn btn-sm", textContent: `${words}, show` });
-  button.addEventListener("click", () => { offered?.(); news.replaceChildren(); });
+  button.addEventListener("click", () => { if (offered) showRows(body, offered); news.replaceChildren(); });
   news.replaceChildren(button);
 }
 function showRows(body, fresh) {
@@ -108,6 +120,7 @@ htmx.registerExtension("comserv", {
   htmx_before_morph_attr: (element, { attrName }) => !(attrName === "open" && element.matches("details, dialog")),
   handle_swap: (style, target, fragment) => {
     if (style === "rows") return takeRows(target, fragment);
+    if (style === "changed-rows") return takeChangedRows(target, fragment);
     if (style === "calm") { takeCalmly(target, fragment); return [...target.children]; }
     return false;
   },
