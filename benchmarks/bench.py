@@ -1,6 +1,6 @@
 """`make bench`: measures Comserv against floors and peers, prints the ratios beside their goals, writes build/bench.json.
 
-    python -m benchmarks.bench [creation] [sweep] [list] [page] [start]     all of them, or some
+    python -m benchmarks.bench [creation] [sweep] [list] [page] [start] [change] [crowd]     all of them, or some
 
 A goal that is missed does not fail the command: the machine may be busy. What failed to run at all does.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from benchmarks import creation, listing, starting, sweeping
+from benchmarks import creation, listing, starting, sweeping, watching
 from benchmarks.figures import Comparison, table
 from benchmarks.running import DidNotWork
 
@@ -32,6 +32,8 @@ BENCHMARKS: dict[str, Callable[[], list[Comparison]]] = {
     "list": lambda: asyncio.run(listing.measure(5)),
     "page": lambda: [asyncio.run(listing.first_page(5))],
     "start": lambda: starting.measure(5, 5),
+    "change": lambda: asyncio.run(watching.measure_change(10, 1_000, 5)),
+    "crowd": lambda: asyncio.run(watching.measure_crowd(10, 1_000, watching.WATCHERS, 5, 20.0)),
 }
 """By name, in the order in which they are run: what measures, with its number of rounds."""
 

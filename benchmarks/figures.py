@@ -12,12 +12,13 @@ HEAD = ("measured", "ours: min / median / max", "beside it: min / median / max",
 
 
 class Goal(StrEnum):
-    """How the goal is meant: ours at most so many times the other, at most so much more, at most so much whatever the other, or no
-    goal at all."""
+    """How the goal is meant: ours at most so many times the other, at most so much more, at most so much whatever the other, at
+    least so many times the other, or no goal at all."""
 
     RATIO = "ratio"
     MORE = "more"
     MOST = "most"
+    TIMES = "times"
     NONE = "none"
 
 
@@ -58,7 +59,9 @@ class Comparison:
 
     @property
     def ratios(self) -> Spread:
-        return Spread.of([ours / other for ours, other in zip(self.ours, self.other, strict=True)])
+        return Spread.of(
+            [ours / other if other else math.inf for ours, other in zip(self.ours, self.other, strict=True)]
+        )
 
     @property
     def more(self) -> Spread:
@@ -69,6 +72,8 @@ class Comparison:
         """By the median of the rounds; None where there is no goal."""
         if self.goal is Goal.NONE:
             return None
+        if self.goal is Goal.TIMES:
+            return self.ratios.median >= self.limit
         judged = {Goal.RATIO: self.ratios, Goal.MORE: self.more, Goal.MOST: Spread.of(self.ours)}[self.goal]
         return judged.median <= self.limit
 
@@ -79,6 +84,7 @@ class Comparison:
             Goal.RATIO: f"{limit} x",
             Goal.MORE: f"{limit} {self.unit} more",
             Goal.MOST: f"{limit} {self.unit}",
+            Goal.TIMES: f"≥ {self.limit:.3g} x",
             Goal.NONE: "",
         }
         met = {True: "met", False: "MISSED", None: ""}

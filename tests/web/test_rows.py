@@ -3,7 +3,9 @@
 from comserv.web.live import mark
 from comserv.web.rows import Rows, split
 
-LIST = '\n<tr id="a" class="stale">\n<td>one</td></tr>\n<tr id="b"><td>two</td></tr>\n\n<tr id="c"><td>three</td></tr>\n'
+LIST = (
+    '\n<tr id="a" class="stale">\n<td>one</td></tr>\n<tr id="b"><td>two</td></tr>\n\n<tr id="c"><td>three</td></tr>\n'
+)
 
 
 def rows(html: str) -> Rows:

@@ -114,7 +114,9 @@ class Parts:
         key, clock = (name, str(actor.role)), asyncio.get_running_loop().time()
         kept = self._drawn.get(key)
         if kept is None or not kept.serves(revision, clock):
-            kept = _Kept(-1 if revision is None else revision, clock, asyncio.ensure_future(self._draw_rows(actor, name)))
+            kept = _Kept(
+                -1 if revision is None else revision, clock, asyncio.ensure_future(self._draw_rows(actor, name))
+            )
             self._drawn[key] = kept
             if len(self._drawn) > MOST_KEPT:
                 self._drawn.popitem(last=False)
