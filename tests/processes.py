@@ -144,6 +144,7 @@ def comserv_running(data_dir: Path, **given: str) -> Iterator[Running]:
             text=True,
             env=environment(COMSERV_DATA_DIR=str(data_dir), **given),
         )
+    (data_dir / "serve.pid").write_text(str(process.pid))
     try:
         until = time.monotonic() + STARTED_WITHIN
         while not answers(url):

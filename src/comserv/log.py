@@ -6,6 +6,8 @@ from collections import deque
 
 import structlog
 
+from comserv.domain.printable import printable
+
 _exceptions = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # local variables may hold secrets
 )
@@ -27,6 +29,11 @@ class _Kept(logging.Handler):
         _lines.append(self.format(record))
 
 
+def _printable(_logger: object, _name: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """Words of servers and people stand in events; a terminal that shows the log must not obey them."""
+    return {key: printable(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
 def configure(level: str = "INFO", form: str = "") -> None:
     """form: `json`, `text`, or empty for what fits standard error."""
     text = form == "text" or (not form and sys.stderr.isatty())
@@ -35,6 +42,7 @@ def configure(level: str = "INFO", form: str = "") -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
+        _printable,
     ]
     render: list[structlog.types.Processor] = (
         [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]

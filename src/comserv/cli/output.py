@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from comserv.cli.exits import NotAsked
+from comserv.domain.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,12 +50,12 @@ def console(error: bool = False) -> "Console":
 
 def say(text: str = "") -> None:
     """A line for people; texts of servers may hold brackets, so no markup."""
-    console().print(text, markup=False)
+    console().print(printable(text), markup=False)
 
 
 def note(text: str) -> None:
     """A line beside the output, to standard error."""
-    console(error=True).print(text, markup=False, style="dim")
+    console(error=True).print(printable(text), markup=False, style="dim")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -66,7 +67,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     for name in columns:
         grid.add_column(name.rstrip("+"), justify="right" if name.endswith("+") else "left", overflow="fold")
     for row in rows:
-        words = ["" if cell is None else str(cell) for cell in row]
+        words = ["" if cell is None else printable(str(cell)) for cell in row]
         grid.add_row(*(Text(word, TONES.get(word.partition(" ")[0], "")) for word in words))
     console().print(grid)
 

@@ -145,6 +145,9 @@ class Cluster:
         return Version(str(row.version), str(row.release))
 
 
+LONGEST = 1024  # characters of a name, or of all tags together, that are kept; Proxmox allows a name 255
+
+
 def hosts_of(rows: list[Resource]) -> tuple[tuple[Node, ...], tuple[Storage, ...]]:
     """Nodes by name, storages by node and name."""
     nodes = sorted((node_of(row) for row in rows if row.type == "node"), key=lambda node: node.name)
@@ -190,12 +193,12 @@ def guest_of(server: str, row: Resource) -> Guest:
         key=GuestKey(server, row.vmid),
         type=kind,
         node=row.node,
-        name=str(row.name),
+        name=str(row.name)[:LONGEST],
         status=status,
         template=flag(row.template),
-        lock=row.lock,
-        tags=split_tags(str(row.tags)),
-        pool=str(row.pool),
+        lock=row.lock[:LONGEST],
+        tags=split_tags(str(row.tags)[:LONGEST]),
+        pool=str(row.pool)[:LONGEST],
         cores=share(row.maxcpu),
         cpu=share(row.cpu) if status is not GuestStatus.UNKNOWN else None,
         memory=whole(row.maxmem),

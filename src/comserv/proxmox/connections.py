@@ -39,7 +39,7 @@ from comserv.proxmox.limits import Rate
 from comserv.proxmox.servertime import ServerTime
 
 KEEP_ALIVE = 3.0  # seconds; Proxmox closes at 5
-LARGEST_REPLY = 64 * 1024 * 1024  # bytes, unpacked; 10,000 guests are some 6 MB
+LARGEST_REPLY = 32 * 1024 * 1024  # bytes, unpacked; 10,000 guests are some 6 MB
 AVOID_FAILED = 60.0  # seconds for which an address that failed is tried last
 AVOID_SILENT = 300.0  # the same where it took a request and never answered: to try it again costs a long wait
 FORM = "application/x-www-form-urlencoded"

@@ -10,6 +10,10 @@ import msgspec
 
 T = TypeVar("T")
 
+BEYOND_JSON = (
+    UnicodeDecodeError,
+    RecursionError,
+)  # what msgspec lets through for bytes that are no UTF-8 and endless nesting
 Text = str | int | float
 Flag = bool | int | str | None
 
@@ -35,14 +39,17 @@ def _decoder(of: Any) -> msgspec.json.Decoder[Any]:
 
 def decode(body: bytes, of: type[T]) -> Envelope[T]:
     """Raises msgspec.DecodeError (its ValidationError too) for what is not `{"data": <of>}`."""
-    return cast("Envelope[T]", _decoder(of).decode(body))
+    try:
+        return cast("Envelope[T]", _decoder(of).decode(body))
+    except BEYOND_JSON as error:
+        raise msgspec.DecodeError(str(error)) from error
 
 
 def decode_refusal(body: bytes) -> Refusal | None:
     """None where the body is not one of Proxmox's."""
     try:
         return msgspec.json.decode(body, type=Refusal)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, *BEYOND_JSON):
         return None
 
 
