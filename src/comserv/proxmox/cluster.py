@@ -15,6 +15,8 @@ from comserv.proxmox.exchange import Exchange
 from comserv.proxmox.guests import guest_status, split_tags
 from comserv.proxmox.tasks import TaskRecord, task_row
 
+LONGEST_LOCK = 32  # characters of a lock's word; those of Proxmox have at most 16
+LONGEST = 1024  # characters of a name, or of all tags together, that are kept; Proxmox allows a name 255
 KINDS = {str(kind): kind for kind in GuestType}
 
 
@@ -145,9 +147,6 @@ class Cluster:
         return Version(str(row.version), str(row.release))
 
 
-LONGEST = 1024  # characters of a name, or of all tags together, that are kept; Proxmox allows a name 255
-
-
 def hosts_of(rows: list[Resource]) -> tuple[tuple[Node, ...], tuple[Storage, ...]]:
     """Nodes by name, storages by node and name."""
     nodes = sorted((node_of(row) for row in rows if row.type == "node"), key=lambda node: node.name)
@@ -196,7 +195,7 @@ def guest_of(server: str, row: Resource) -> Guest:
         name=str(row.name)[:LONGEST],
         status=status,
         template=flag(row.template),
-        lock=row.lock[:LONGEST],
+        lock=row.lock[:LONGEST_LOCK],
         tags=split_tags(str(row.tags)[:LONGEST]),
         pool=str(row.pool)[:LONGEST],
         cores=share(row.maxcpu),
