@@ -15,7 +15,7 @@ from comserv.proxmox.exchange import Exchange
 from comserv.proxmox.guests import guest_status, split_tags
 from comserv.proxmox.tasks import TaskRecord, task_row
 
-LONGEST_LOCK = 32  # characters of a lock's word; those of Proxmox have at most 16
+LONGEST_WORD = 20  # characters of a version, or of a lock: Proxmox's own have at most 16
 LONGEST = 1024  # characters of a name, or of all tags together, that are kept; Proxmox allows a name 255
 KINDS = {str(kind): kind for kind in GuestType}
 
@@ -144,7 +144,7 @@ class Cluster:
 
     async def version(self) -> Version:
         row = await self._exchange.get("/version", VersionRow)
-        return Version(str(row.version), str(row.release))
+        return Version(str(row.version)[:LONGEST_WORD], str(row.release)[:LONGEST_WORD])
 
 
 def hosts_of(rows: list[Resource]) -> tuple[tuple[Node, ...], tuple[Storage, ...]]:
@@ -195,7 +195,7 @@ def guest_of(server: str, row: Resource) -> Guest:
         name=str(row.name)[:LONGEST],
         status=status,
         template=flag(row.template),
-        lock=row.lock[:LONGEST_LOCK],
+        lock=row.lock[:LONGEST_WORD],
         tags=split_tags(str(row.tags)[:LONGEST]),
         pool=str(row.pool)[:LONGEST],
         cores=share(row.maxcpu),
