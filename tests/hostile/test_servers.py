@@ -151,7 +151,7 @@ def ask(running: Running, method: str, path: str, body: Any = None, base: str = 
     request = urllib.request.Request(f"{running.url}{base}{path}", data, headers, method=method)
     began = time.monotonic()
     try:
-        with urllib.request.urlopen(request, timeout=40) as reply:
+        with urllib.request.urlopen(request, timeout=120) as reply:
             text, status = reply.read().decode(), reply.status
     except urllib.error.HTTPError as refused:
         with refused:
@@ -188,7 +188,7 @@ def struck(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> It
     with (
         simulator("--guests", "6", "--speed", "20") as told,
         Villains(authority, told) as villains,
-        comserv_running(folder, COMSERV_SWEEP_SECONDS="1") as running,
+        comserv_running(folder, COMSERV_SWEEP_SECONDS="2") as running,
     ):
         for name in EVILS:
             villains.add(name)

@@ -9,6 +9,7 @@ import json
 import ssl
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -60,6 +61,7 @@ class Villains:
     def __init__(self, authority: Authority, behind: dict[str, Any]) -> None:
         self._authority, self._behind = authority, behind
         self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(ThreadPoolExecutor(32))  # what is passed on waits for the simulator
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self.by_name: dict[str, Villain] = {}
         self.certificates: dict[str, Certificate] = {}
@@ -73,6 +75,7 @@ class Villains:
             self._run(villain.__aexit__(None, None, None))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
