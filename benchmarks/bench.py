@@ -1,7 +1,7 @@
 """`make bench`: measures Comserv against floors and peers, prints the ratios beside their goals, writes build/bench.json.
 
     python -m benchmarks.bench [creation] [sweep] [list] [page] [start] [change] [crowd]
-                               [hanging]     all of them, or some
+                               [hanging] [taking-over]     all of them, or some
 
 A goal that is missed does not fail the command: the machine may be busy. What failed to run at all does.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from benchmarks import creation, hanging, listing, starting, sweeping, watching
+from benchmarks import creation, hanging, listing, processes, starting, sweeping, watching
 from benchmarks.figures import Comparison, table
 from benchmarks.running import DidNotWork
 
@@ -36,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[], list[Comparison]]] = {
     "change": lambda: asyncio.run(watching.measure_change(10, 1_000, 5)),
     "crowd": lambda: asyncio.run(watching.measure_crowd(10, 1_000, watching.WATCHERS, 5, 20.0)),
     "hanging": lambda: asyncio.run(hanging.measure(100, 10, 5, 20)),
+    "taking-over": lambda: asyncio.run(processes.measure_taking_over(12, 5)),
 }
 """By name, in the order in which they are run: what measures, with its number of rounds."""
 

@@ -97,10 +97,11 @@ def cpu_of(pid: int) -> float:
         return used.user + used.system
 
 
-def make_administrator(folder: Path) -> str:
-    """A person `bench`; its token."""
-    command(folder, "user", "create", "bench", "--role", "admin", "--password-stdin", given="correct horse battery\n")
-    return json.loads(command(folder, "token", "create", "--user", "bench", "--json"))["token"]
+def make_administrator(folder: Path, **more: str) -> str:
+    """A person `bench`; its token. more: settings, as environment variables."""
+    words = ("user", "create", "bench", "--role", "admin", "--password-stdin")
+    command(folder, *words, given="correct horse battery\n", **more)
+    return json.loads(command(folder, "token", "create", "--user", "bench", "--json", **more))["token"]
 
 
 def sign_in_path(folder: Path) -> str:
@@ -108,7 +109,7 @@ def sign_in_path(folder: Path) -> str:
     return json.loads(command(folder, "user", "sign-in-link", "bench", "--json"))["path"]
 
 
-def command(folder: Path, *words: str, given: str = "") -> str:
+def command(folder: Path, *words: str, given: str = "", **more: str) -> str:
     """What a command on the data folder prints."""
     done = subprocess.run(
         [BIN / "comserv", *words],
@@ -116,7 +117,7 @@ def command(folder: Path, *words: str, given: str = "") -> str:
         capture_output=True,
         text=True,
         check=False,
-        env=settings(COMSERV_DATA_DIR=str(folder)),
+        env=settings(COMSERV_DATA_DIR=str(folder), **more),
     )
     if done.returncode:
         raise DidNotWork(f"comserv {' '.join(words[:2])}: {done.stderr.strip()}")

@@ -124,10 +124,11 @@ class SharedOwner(Holdings):
         await self._renew(locks)
         while not self._leave.is_set():
             self._look.clear()
-            await self._decide(locks, await locks.survey())
+            survey = await locks.survey()
+            await self._decide(locks, survey)
             if not self._leave.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._look.wait(), RENEW_SECONDS)
+                    await asyncio.wait_for(self._look.wait(), _patience(survey))
 
     async def _decide(self, locks: ServerLocks, survey: Survey) -> None:
         holders = {server: pid for server, pid in survey.holders.items() if pid != locks.pid}
@@ -175,6 +176,12 @@ class SharedOwner(Holdings):
             task = asyncio.create_task(self._lose(server))
             self._stopping.add(task)
             task.add_done_callback(self._stopping.discard)
+
+
+def _patience(survey: Survey) -> float:
+    """Seconds to the next look: it comes just when a process that has fallen silent counts as one that hangs."""
+    left = [TAKE_OVER_SECONDS - age for age in survey.ages.values() if age <= TAKE_OVER_SECONDS]
+    return min(RENEW_SECONDS, *(seconds + GONE_SECONDS for seconds in left))
 
 
 async def _logged(part: Coroutine[Any, Any, None]) -> None:
