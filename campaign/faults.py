@@ -97,7 +97,7 @@ def _status(status: int, done: bool, text: str = SAID, lies: bool = False) -> Fa
     return Fault(name, rule, _writes if done else _any, 0.5, lies=lies)
 
 
-FAULTS = (
+FAULTS = (  # Proxmox checks parameters and rights before it acts: 400, 401 and 403 are never carried out
     Fault("delay", {"effect": "delay"}, weight=2, seconds=DELAYS),
     Fault("hang", {"effect": "hang"}, weight=0.7),
     Fault("hang carried out", {"effect": "hang", "carried_out": True}, _writes, 0.7),
@@ -107,9 +107,7 @@ FAULTS = (
     _status(500, False),
     _status(500, True),
     _status(403, False, "Permission check failed (/vms/100, VM.Audit)"),
-    _status(403, True, "Permission check failed (/vms/100, VM.Audit)", lies=True),
     _status(401, False, "no such token"),
-    _status(401, True, "no such token", lies=True),
     _status(595, False, "Connection refused"),
     _status(595, True, "Connection refused", lies=True),
     _status(596, False, "Broken pipe"),

@@ -206,7 +206,15 @@ class Stage:
 
     def created(self, creation: Creation) -> Shows:
         def shows(now: Json, job: Json) -> list[str]:
-            return creations.differences(creation, dict(job), dict(now), self.templates)
+            told = job["result"].get("after_restart", []) if job["state"] == "succeeded" else []
+            marks = {vmid: set(values) for vmid, values in self.others_marks.items()}
+            started, untold = world.as_after_restart(now, job["vmid"], told, marks)
+            wrong = creations.differences(creation, dict(job), dict(started), self.templates)
+            if untold and not self.node_died:
+                wrong.append(f"{job['vmid']}: {untold} is told to wait for a restart, and does not")
+            if told and not any("Reboot it" in text for text in job["warnings"]):
+                wrong.append(f"{job['vmid']}: {told} waits for a restart, and no warning says so")
+            return wrong
 
         return shows
 

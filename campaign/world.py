@@ -39,6 +39,22 @@ def settings(guest: Json) -> dict[str, str]:
     return {key: value for key, value in values.items() if key not in gone}
 
 
+def as_after_restart(
+    world: Json, vmid: int | None, told: Collection[str], others: Mapping[int, Collection[str]]
+) -> tuple[Json, list[str]]:
+    """The world as it is once this guest has restarted, as far as its job told what waits for that, and without what somebody
+    else left to wait (keys by VM id). With what was told and does not wait. What waits untold stays pending."""
+    guest = guests(world).get(vmid or 0)
+    if guest is None or not isinstance(guest["pending"], Mapping):
+        return world, list(told)
+    waits = {key: value for key, value in guest["pending"].items() if key in told}
+    passed = {*waits, *others.get(guest["vmid"], ())}
+    pending = {key: value for key, value in guest["pending"].items() if key not in passed}
+    fresh = {**guest, "config": {**guest["config"], **waits}, "pending": pending}
+    rest = [one for one in world["guests"] if one is not guest]
+    return {**world, "guests": [*rest, fresh]}, sorted(set(told) - set(waits))
+
+
 def named(world: Json, name: str) -> list[Json]:
     return [guest for guest in world["guests"] if guest["name"] == name]
 

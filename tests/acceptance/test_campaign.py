@@ -12,6 +12,7 @@ from campaign.__main__ import campaign, parser
 from campaign.draw import BATCH, DATABASES, batch_of, placed, run_of
 from campaign.faults import BY_NAME, FAULTS, Call
 from campaign.operations import OPERATIONS
+from campaign.world import as_after_restart
 from comserv.domain.power import PowerAction
 from pve_simulator.faults import REQUEST_EFFECTS, STATE_EFFECTS
 from tests.databases import Cluster
@@ -32,6 +33,19 @@ async def test_nothing_is_lost_doubled_or_untrue_whatever_breaks(cluster: Cluste
 def test_every_fault_that_the_simulator_knows_is_drawn() -> None:
     with_a_token = {*REQUEST_EFFECTS, *STATE_EFFECTS} - {"cookie_post_lost"}  # Comserv never has a cookie there
     assert {fault.rule["effect"] for fault in FAULTS} == with_a_token
+
+
+def test_what_proxmox_refuses_before_it_acts_is_never_drawn_as_carried_out() -> None:
+    carried_out = {fault.rule["status"] for fault in FAULTS if fault.rule.get("carried_out") and "status" in fault.rule}
+    assert carried_out and not carried_out & {400, 401, 403}
+
+
+def test_what_waits_for_a_restart_is_as_asked_only_where_the_job_tells_it() -> None:
+    pending = {"cores": "3", "memory": "640", "keyboard": "fr"}
+    here = {"guests": [{"vmid": 106, "config": {"cores": "2", "memory": "2048"}, "pending": pending}]}
+    after, untrue = as_after_restart(here, 106, ["cores", "net0"], {106: {"keyboard"}})
+    assert after["guests"][0]["config"] == {"cores": "3", "memory": "2048"} and untrue == ["net0"]
+    assert after["guests"][0]["pending"] == {"memory": "640"}
 
 
 @pytest.mark.parametrize("action", PowerAction)
