@@ -65,6 +65,8 @@ TABLE: list[tuple[str, str, Any, str]] = [
     ("GET", "/servers/{server_id}/bundle", None, ADMIN),
     ("GET", "/jobs/{job_id}/bundle", None, ADMIN),
     ("GET", "/servers/{server_id}/load", None, VIEWER),
+    ("GET", "/servers/{server_id}/doctor", None, VIEWER),
+    ("POST", "/servers/{server_id}/doctor", None, ADMIN),
     ("POST", "/servers/{server_id}/maintenance", {"why": "new disks"}, ADMIN),
     ("DELETE", "/servers/{server_id}/maintenance", None, ADMIN),
     ("GET", "/servers/{server_id}/certificates", None, ADMIN),
