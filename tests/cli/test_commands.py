@@ -66,7 +66,13 @@ def test_no_secret_is_ever_an_argument(path: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("path", REST, ids=" ".join)
 def test_whatever_speaks_to_comserv_can_answer_in_json(path: tuple[str, ...]) -> None:
     options = {option for parameter in ALL[path].params for option in parameter.opts}
-    assert "--json" in options or path in (("server", "remove"), ("server", "pveum"))
+    told_otherwise = (
+        ("server", "remove"),
+        ("server", "pveum"),
+        ("server", "bundle"),
+        ("job", "bundle"),
+    )  # lines, and files
+    assert "--json" in options or path in told_otherwise
 
 
 def test_help_is_fast_and_lists_the_exit_codes(comserv: Any) -> None:

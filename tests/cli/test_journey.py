@@ -76,7 +76,8 @@ def test_a_wrong_token_is_refused_stage_by_stage_and_nothing_is_kept(running: Ru
         *("--token-id", estate["tokens"]["full"]["id"], "--token-secret-stdin"),
         stdin="11111111-2222-3333-4444-555555555555\n",
     )
-    assert ended.code == Exit.CONFLICT and "token:" in ended.err and "Proxmox" in ended.err
+    assert ended.code == Exit.CONFLICT and "token: The server refuses the token" in ended.err, ended.err
+    assert "pveum user token list" in ended.err, "the cure is a line for each thing that it may be"
     assert running.command("server", "show", "wrong").code == Exit.NOT_FOUND
 
 
