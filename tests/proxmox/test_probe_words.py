@@ -196,7 +196,7 @@ async def test_what_answers_instead_of_the_api_is_told(
 
 
 LATER: tuple[tuple[dict[str, Answer], StageName, StageState, str, str], ...] = (
-    ({"version": raw(b"", 401, "No ticket")}, StageName.TOKEN, StageState.FAILED, "does not accept the API token", "pveum user token"),
+    ({"version": raw(b"", 401, "No ticket")}, StageName.TOKEN, StageState.FAILED, "refuses the token comserv", "pveum user token"),
     ({"version": reply({"version": "7.4-17"})}, StageName.VERSION, StageState.FAILED, "needs 8.4 or newer", "Upgrade"),
     ({"version": reply({"version": "unknown"})}, StageName.VERSION, StageState.FAILED, "cannot be read: unknown", "pveversion"),
     ({"permissions": reply({})}, StageName.RIGHTS, StageState.FAILED, "The token has no rights", "pveum acl modify"),
